@@ -1,0 +1,158 @@
+r"""From running scores to words: one detection for each spoken word, with its edges.
+
+The score of a word rises while the word is heard and peaks near its end. A word **fires** when its score has peaked at or over its threshold: when
+it has fallen below the threshold again, or 0.3 s after its maximum, whichever comes first. Then
+
+* among words whose scores peak within 0.3 s of each other one spoken word is meant: that which exceeds its own threshold most;
+* for the **refractory time** after its peak a word cannot fire again, and after firing its score must fall below the threshold first.
+
+The **edges** come from voice activity. The end is the last voiced frame before the peak. The start is where that voiced run began or, when the run
+is much longer than the enrolled word (no pause before it), the end minus the enrolled length. A short gap inside a word (a stop consonant) does not
+end a run.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FRAME_S = 0.02  # of voice activity
+HOLD_S = 0.3  # how long a maximum must stand, and how close two peaks are one spoken word
+REFRACTORY_S = 1.0
+GAP_FRAMES = 10  # 200 ms: silence of this length and less is inside a word
+FEWEST_FRAMES = 3
+SURPLUS = 1.5  # a run longer than the enrolled word by this factor holds more than the word
+LAG_S = 1.0  # a word whose score peaks later than this after the last voice was not heard as voice at all
+MEMORY_S = 10.0  # how far back voice activity is kept
+
+
+class Detection(NamedTuple):
+    """A word that was heard."""
+
+    word: str
+    start_s: float  # from the stream's start
+    end_s: float
+    score: float  # normalised, at its maximum
+    threshold: float
+
+
+class Rule(NamedTuple):
+    """What a word needs to be detected."""
+
+    word: str
+    threshold: float
+    duration_s: float  # of the enrolled utterance
+
+
+class _Peak(NamedTuple):
+    score: float
+    time_s: float
+    excess: float  # of the score over the word's threshold
+
+
+class Detector:
+    """Turns a stream of scores and voice activity into detections. How the stream is cut changes nothing.
+
+    Args:
+        rules: of the W words.
+        step_s: length of a network step.
+        refractory_s: shortest time between two detections of a word.
+    """
+
+    def __init__(self, rules: Sequence[Rule], step_s: float, refractory_s: float = REFRACTORY_S) -> None:
+        self._rules = list(rules)
+        self._step_s = step_s
+        self._refractory_s = refractory_s
+        self._steps = 0
+        self._frames = 0  # taken into _voiced so far
+        self._voiced: deque[bool] = deque(maxlen=round(MEMORY_S / FRAME_S))
+        self._ahead: deque[bool] = deque()  # frames later than the last step
+        self._peaks: list[_Peak | None] = [None] * len(self._rules)  # of scores that are over the threshold now
+        self._ready_s = [0.0] * len(self._rules)  # before which the word cannot have been said again
+        self._armed = [True] * len(self._rules)  # has been below the threshold since it fired
+        self._last_s = -math.inf  # peak of the last detection
+
+    def push(self, scores: NDArray[np.float32], voiced: Sequence[bool]) -> list[Detection]:
+        """Take in the next piece of the stream.
+
+        Args:
+            scores: [T, W] normalised scores after each step.
+            voiced: voice activity of the next 20 ms frames; at the time of a step those that ended before it should be there.
+
+        Returns:
+            Words that fired, in the order of their peaks.
+        """
+        self._ahead.extend(voiced)
+        fired: list[Detection] = []
+        for row in scores:
+            self._steps += 1
+            time_s = self._steps * self._step_s
+            while self._ahead and (self._frames + 1) * FRAME_S <= time_s + 1e-9:
+                self._voiced.append(self._ahead.popleft())
+                self._frames += 1
+            fired += self._step(row.tolist(), time_s)
+        return fired
+
+    def flush(self) -> list[Detection]:
+        """End the stream: what is over its threshold now fires."""
+        return self._settle(list(range(len(self._rules))))
+
+    def _step(self, scores: list[float], time_s: float) -> list[Detection]:
+        """Take in one step: follow every word's score, let those fire whose peak is over."""
+        over = []
+        for w, (score, rule) in enumerate(zip(scores, self._rules, strict=True)):
+            peak = self._peaks[w]
+            if score < rule.threshold:
+                self._armed[w] = True
+                over.append(w)
+            elif peak is None:
+                if self._armed[w]:
+                    self._peaks[w] = _Peak(score, time_s, score - rule.threshold)
+            elif score > peak.score:
+                self._peaks[w] = _Peak(score, time_s, score - rule.threshold)
+            elif time_s - peak.time_s >= HOLD_S - 1e-9:
+                over.append(w)
+        return self._settle(over)
+
+    def _settle(self, over: Sequence[int]) -> list[Detection]:
+        """Decide which of the words whose peak is over were said."""
+        said: list[tuple[float, Detection]] = []
+        for w in over:
+            peak = self._peaks[w]
+            if peak is None:
+                continue  # was not over its threshold, or gave way to another word of this step
+            self._end(w)
+            rivals = [(v, rival) for v, rival in enumerate(self._peaks) if rival is not None and abs(rival.time_s - peak.time_s) < HOLD_S]
+            if peak.time_s < self._ready_s[w] or peak.time_s - self._last_s < HOLD_S or any(rival.excess > peak.excess for _, rival in rivals):
+                continue
+            for v, _ in rivals:
+                self._end(v)
+            self._last_s = peak.time_s
+            self._ready_s[w] = peak.time_s + self._refractory_s
+            rule = self._rules[w]
+            said.append((peak.time_s, Detection(rule.word, *self._edges(peak.time_s, rule.duration_s), peak.score, rule.threshold)))
+        return [detection for _, detection in sorted(said)]
+
+    def _end(self, w: int) -> None:
+        """Forget a word's peak; the word rises again only after it has been below its threshold."""
+        self._peaks[w] = None
+        self._armed[w] = False
+
+    def _edges(self, peak_s: float, duration_s: float) -> tuple[float, float]:
+        """Find the edges of the word whose score peaked at a time."""
+        first = self._frames - len(self._voiced)  # frame that _voiced begins with
+        voiced = [k for k, flag in enumerate(self._voiced, first) if flag and k < round(peak_s / FRAME_S)]
+        run: list[int] = []
+        while voiced and len(run) < FEWEST_FRAMES:  # a frame or two alone are a click, no word
+            run = [voiced.pop()]
+            while voiced and run[-1] - voiced[-1] <= GAP_FRAMES:
+                run.append(voiced.pop())
+        if len(run) < FEWEST_FRAMES or peak_s - run[0] * FRAME_S > LAG_S:
+            return round(max(0.0, peak_s - duration_s), 3), round(peak_s, 3)
+        start_s, end_s = run[-1] * FRAME_S, (run[0] + 1) * FRAME_S
+        if end_s - start_s > SURPLUS * duration_s:
+            start_s = end_s - duration_s
+        return round(max(0.0, start_s), 3), round(end_s, 3)

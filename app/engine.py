@@ -1,0 +1,92 @@
+"""A primed model on a backend: what enrolling, listening and the demo share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.store import Calibration, StoredWord
+
+if TYPE_CHECKING:
+    from audio.encoder import SpikeEncoder
+    from hardware import Backend, Shot
+    from priming.model import PrimedModel
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model that is loaded on a backend."""
+
+    reference: str  # what `--model` takes to load it again: a shipped model's name, or the path of a file
+    model: "PrimedModel"
+    backend: "Backend"
+    encoder: "SpikeEncoder"
+
+    @property
+    def step_s(self) -> float:
+        """Length of a network step."""
+        return self.encoder.step_ms / 1000
+
+    def learn(self, speech: NDArray[np.float32]) -> "Shot":
+        """Learn from one utterance.
+
+        Args:
+            speech: float32 [n] at 16 kHz, cut around the word. It is heard in its own background, as listening would hear it.
+
+        Returns:
+            What it taught.
+        """
+        from priming.episodes import hearing
+
+        return self.backend.learn(self.encoder.encode(hearing(speech)))
+
+    def calibrate(self, shots: Sequence["Shot"]) -> Calibration:
+        """Find how a word's raw scores are to be read; the word stays deployed, alone."""
+        from priming.calibration import calibrate
+
+        found = calibrate(self.backend, self.model, list(shots))
+        return Calibration(offset=found.offset, scale=found.scale, threshold=found.threshold)
+
+    def deploy(self, words: Sequence[StoredWord]) -> None:
+        """Run the networks of these words, from rest."""
+        self.backend.deploy([word.shots for word in words])
+
+
+def normalise(raw: NDArray[np.float32], words: Sequence[StoredWord]) -> NDArray[np.float32]:
+    """Bring the raw scores of words on one scale.
+
+    Args:
+        raw: [..., W].
+        words: W words with their calibration.
+
+    Returns:
+        [..., W] in standard deviations over what the background scores.
+    """
+    offset = np.array([word.info.calibration.offset for word in words], np.float32)
+    scale = np.array([word.info.calibration.scale for word in words], np.float32)
+    return (raw - offset) / scale
+
+
+def open_engine(model: str | None, backend: str) -> Engine:
+    """Load a primed model on a backend.
+
+    Args:
+        model: name of a shipped model or a file; the default model when None.
+        backend: name of the backend.
+
+    Raises:
+        ModelError: no such model, or the file is damaged or foreign.
+        BackendError: no such backend, or it cannot run this model.
+    """
+    from hardware import open_backend
+    from priming.model import DEFAULT_MODEL, built_in_models, load_model
+
+    opened = open_backend(backend)
+    wanted = model or DEFAULT_MODEL
+    loaded = load_model(wanted)
+    opened.load(loaded.config.learner, loaded.weights)
+    reference = wanted if wanted in built_in_models() else str(Path(wanted).resolve())
+    return Engine(reference, loaded, opened, loaded.encoder())

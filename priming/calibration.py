@@ -1,0 +1,69 @@
+r"""Score normalisation and threshold of an enrolled word, from the model's background bank.
+
+Raw scores of different words are not on one scale: a word made of common sounds scores higher on everything. As in speaker verification (z-norm;
+Auckenthaler
+et al. 2000), each word's network hears the bank of speech and noise that ships with the model, none of which says the word, and its scores are
+normalised by what it found there:
+
+.. math:: s = (\mathrm{raw} - \mu) / \sigma, \qquad \mu, \sigma: \text{ mean and standard deviation of the largest raw score within each piece of the bank}
+
+The threshold is the same number of standard deviations for every word, chosen on validation words (`THRESHOLD`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from hardware.backend import Backend, Shot
+from priming.model import PrimedModel
+
+PIECE_MS = 1600.0  # a piece of the bank is as long as a spoken command with its surroundings
+THRESHOLD = 2.5  # standard deviations; docs/models.md has the validation figures that it was chosen with
+
+
+class Calibration(BaseModel):
+    """How a word's raw score is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset: float
+    scale: float
+    threshold: float  # in normalised score
+
+    def normalise(self, raw: float) -> float:
+        """Return the normalised score of a raw one."""
+        return (raw - self.offset) / self.scale
+
+
+def calibrate_deployed(backend: Backend, model: PrimedModel) -> list[Calibration]:
+    """Calibrate every word that is deployed on a backend; leaves the backend reset.
+
+    Args:
+        backend: with the model loaded and the words deployed.
+        model: whose background bank is heard.
+
+    Returns:
+        One calibration per deployed word, in order.
+    """
+    steps = round(PIECE_MS / model.config.learner.step_ms)
+    whole = len(model.background) // steps
+    pieces = [model.background[k * steps : (k + 1) * steps] for k in range(whole)]
+    scores = backend.score(pieces)  # [pieces, W]
+    scale = np.maximum(scores.std(0), 1e-3)
+    return [Calibration(offset=float(m), scale=float(s), threshold=THRESHOLD) for m, s in zip(scores.mean(0), scale, strict=True)]
+
+
+def calibrate(backend: Backend, model: PrimedModel, shots: Sequence[Shot]) -> Calibration:
+    """Calibrate one word.
+
+    Args:
+        backend: with the model loaded; the word stays deployed, alone.
+        model: whose background bank is heard.
+        shots: of the word.
+
+    Returns:
+        Its calibration.
+    """
+    backend.deploy([shots])
+    return calibrate_deployed(backend, model)[0]

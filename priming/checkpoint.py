@@ -1,0 +1,70 @@
+"""Checkpoints of the outer loop: weights, both moments of the optimiser and the step, in one safetensors file.
+
+Draws depend on seed and step alone, so nothing else is needed to go on exactly as if nothing had happened. The file is replaced as a whole.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from priming.errors import ModelError
+from priming.model import write_atomically
+
+
+@dataclass
+class Checkpoint:
+    """Where a run stands."""
+
+    step: int
+    elapsed_s: float
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]  # "<weight>.<moment>"
+    configuration: str  # JSON of the run's configuration: a run is resumed with the one it was started with
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; the previous one stays whole until this one is."""
+    from safetensors.torch import save
+
+    tensors = {f"weight/{name}": tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+    tensors |= {f"optimizer/{name}": tensor.detach().cpu().contiguous() for name, tensor in checkpoint.optimizer.items()}
+    state = {"step": checkpoint.step, "elapsed_s": checkpoint.elapsed_s, "configuration": checkpoint.configuration}
+    write_atomically(path, save(tensors, metadata={"sayonce-checkpoint": json.dumps(state)}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ModelError: the file is missing, damaged or no checkpoint.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        content = path.read_bytes()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["sayonce-checkpoint"]
+        tensors, state = load(content), json.loads(header)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is no checkpoint that can be resumed: start again without --resume") from error
+    parts: dict[str, dict[str, Tensor]] = {"weight": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, key = name.partition("/")
+        parts[part][key] = tensor
+    return Checkpoint(state["step"], state["elapsed_s"], parts["weight"], parts["optimizer"], state["configuration"])
+
+
+def optimizer_tensors(optimizer: torch.optim.Adam, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Collect the optimiser's moments by the name of their weight."""
+    return {f"{name}.{key}": value for name, weight in weights.items() for key, value in optimizer.state.get(weight, {}).items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Adam, weights: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    """Put moments back under their weights."""
+    for name, tensor in tensors.items():
+        owner, _, key = name.rpartition(".")
+        weight = weights[owner]
+        optimizer.state[weight][key] = tensor.clone() if key == "step" else tensor.to(weight.device, copy=True)

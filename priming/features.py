@@ -1,0 +1,164 @@
+"""Encoded clips on disk: every clip that priming draws is heard, augmented and encoded once, then only read.
+
+The cache is a folder of chunks, each a numpy file of spikes with the channels packed to bits; a chunk is written whole or not at all, so a killed run
+goes on where it was. Its name is a hash of everything that its content depends on. Copy 0 of a clip is heard as it is, further copies are augmented,
+each with a generator of its own: chunks and workers do not change a sample.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from audio.encoder import EncoderConfig, SpikeEncoder, build_encoder
+from priming.augmentation import AugmentationConfig, NoiseBank, augment
+from priming.corpus import Clip, load_many
+from priming.episodes import hearing
+from priming.gate import PrimingData
+from priming.model import write_atomically
+
+CHUNK = 256  # clips of a chunk
+
+
+class FeatureConfig(BaseModel):
+    """What is cached of a clip."""
+
+    steps: int  # the last so many steps are kept, repeated from the first where a clip is shorter
+    copies: int = 2  # augmented copies besides the clean one
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Features:
+    """Encoded clips in memory-mapped chunks."""
+
+    clips: Sequence[Clip]  # in the order of the first axis
+    chunks: Sequence[NDArray[np.uint8]]  # [clips of the chunk, copies + 1, steps, channels / 8]
+    channels: int
+
+    def take(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read spikes.
+
+        Args:
+            clips: [n] indices into `clips`.
+            copies: [n] copy of each.
+
+        Returns:
+            uint8 [n, steps, channels] of 0 and 1.
+        """
+        packed = np.stack([self.chunks[i // CHUNK][i % CHUNK, c] for i, c in zip(clips.tolist(), copies.tolist(), strict=True)])
+        return np.unpackbits(packed, axis=-1, count=self.channels)
+
+
+def last_steps(spikes: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
+    """Keep the last steps; a shorter clip begins with its first step, which is background, repeated."""
+    missing = steps - len(spikes)
+    return np.concatenate([np.repeat(spikes[:1], missing, axis=0), spikes]) if missing > 0 else spikes[-steps:]
+
+
+def fingerprint(parts: Any) -> str:
+    """Return a short hash of everything JSON can write."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to encode one chunk."""
+
+    clips: tuple[tuple[int, Clip], ...]  # with the number of each, which seeds its augmentation
+    encoder: EncoderConfig
+    constants: Mapping[str, NDArray[np.float32]]
+    config: FeatureConfig
+    augmentation: AugmentationConfig
+    target: Path
+
+
+_noise: NoiseBank | None = None  # of a worker process: read once, used by every chunk
+
+
+def _start_worker(data: PrimingData | None) -> None:
+    global _noise
+    _noise = NoiseBank(data) if data is not None else None
+
+
+def _encode_chunk(job: _Job) -> Path:
+    encoder = build_encoder(job.encoder, job.constants)
+    number = {clip.key: index for index, clip in job.clips}
+    rows: dict[int, NDArray[np.uint8]] = {}
+    for clip, samples in load_many([clip for _, clip in job.clips]):
+        index = number[clip.key]
+        rows[index] = np.stack([_encode(encoder, samples, index, copy, job) for copy in range(job.config.copies + 1)])
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack([rows[index] for index, _ in job.clips]))
+    write_atomically(job.target, buffer.getvalue())
+    return job.target
+
+
+def _encode(encoder: SpikeEncoder, samples: NDArray[np.float32], index: int, copy: int, job: _Job) -> NDArray[np.uint8]:
+    if copy == 0:
+        heard = hearing(samples)
+    else:
+        assert _noise is not None
+        heard = augment(samples, np.random.default_rng([job.config.seed, index, copy]), _noise, job.augmentation)
+    return np.packbits(last_steps(encoder.encode(heard), job.config.steps), axis=1)
+
+
+def encode_features(
+    clips: Sequence[Clip],
+    encoder: SpikeEncoder,
+    config: FeatureConfig,
+    directory: Path,
+    noise: PrimingData | None,
+    augmentation: AugmentationConfig | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Encode clips, or read them where an earlier run already did.
+
+    Args:
+        clips: to encode; those of priming have passed the gate (`PrimingData`).
+        encoder: spike encoder, fitted.
+        config: what to keep.
+        directory: parent of the cache folders.
+        noise: where augmentation takes its noise; may be None without augmented copies.
+        augmentation: ranges of the changes; the defaults when None.
+        workers: processes; one per core when None.
+        progress: called with chunks done and chunks in all.
+
+    Returns:
+        The features, memory-mapped.
+    """
+    ordered = tuple(sorted(clips, key=lambda clip: clip.key))
+    augmentation = augmentation or AugmentationConfig()
+    encoder_config: EncoderConfig = encoder.config  # type: ignore[attr-defined]
+    constants: Mapping[str, NDArray[np.float32]] = encoder.constants  # type: ignore[attr-defined]
+    digests = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in sorted(constants.items())}
+    noise_keys = [clip.key for clip in noise.noise] if noise is not None and config.copies else []
+    parts = [encoder_config.model_dump(), digests, config.model_dump(), asdict(augmentation), noise_keys, [clip.key for clip in ordered]]
+    folder = directory / f"{encoder_config.kind}-{fingerprint(parts)}"
+    starts = range(0, len(ordered), CHUNK)
+    targets = [folder / f"{start // CHUNK:05d}.npy" for start in starts]
+    jobs = [
+        _Job(tuple(enumerate(ordered))[start : start + CHUNK], encoder_config, constants, config, augmentation, target)
+        for start, target in zip(starts, targets, strict=True)
+        if not target.exists()
+    ]
+    done = len(targets) - len(jobs)
+    if jobs:
+        source = noise if config.copies else None
+        context = get_context("forkserver")
+        with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context, initializer=_start_worker, initargs=(source,)) as pool:
+            for number, _ in enumerate(pool.map(_encode_chunk, jobs), start=1):
+                if progress:
+                    progress(done + number, len(targets))
+    return Features(ordered, [np.load(target, mmap_mode="r") for target in targets], encoder.channels)

@@ -1,0 +1,48 @@
+"""The end of a run: background bank, provenance, and the model file."""
+
+import platform
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from priming.background import build_background
+from priming.config import PrimeConfig
+from priming.model import ModelConfig, save_model
+from priming.validation import validate
+from priming.workspace import Workspace
+
+if TYPE_CHECKING:
+    from priming.outer_loop import OuterLoop
+
+
+def save_primed(config: PrimeConfig, loop: "OuterLoop", workspace: Workspace, say: Callable[[str], None]) -> Path:
+    """Write the model of a finished run.
+
+    Args:
+        config: of the run.
+        loop: at its end.
+        workspace: of the run.
+        say: called with a line at each stage.
+
+    Returns:
+        The file.
+    """
+    say("encoding the background bank")
+    background = build_background(workspace.encoder, workspace.data, config.seed)
+    weights = loop.learner_weights()
+    clips = workspace.data.words
+    provenance: dict[str, Any] = {
+        "configuration": config.model_dump(mode="json", exclude={"data", "out", "cache"}),
+        "steps": loop.step,
+        "outer_loop_minutes": round(loop.elapsed_s / 60, 1),
+        "machine": f"{platform.machine()}, {config.device}",
+        "clips": dict(sorted(Counter(clip.corpus for clip in clips).items())),
+        "words": len({clip.word for clip in clips}),
+        "speakers": len({clip.speaker for clip in clips}),
+        "validation": {subset: summary.figures() for subset, summary in validate(weights, loop.learner, workspace, config)},
+    }
+    model = ModelConfig(name=config.out.stem, encoder=workspace.encoder.config, learner=loop.learner, provenance=provenance)  # type: ignore[attr-defined]
+    save_model(config.out, model, weights, workspace.encoder.constants, background)  # type: ignore[attr-defined]
+    say(f"wrote {config.out}")
+    return config.out

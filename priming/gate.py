@@ -1,0 +1,126 @@
+"""The one gate before everything that priming touches.
+
+Only words whose role is `prime`, said by speakers whose split is `train`, and noise of the `train` part, pass. The gate looks roles, splits and
+spoken words up in the data folder itself, so that a clip with wrong labels does not pass either, and refuses everything it cannot find there. What
+priming hears (episodes, constants of the encoder, background, caches, noise) comes out of a `PrimingData`, and that exists only behind the gate.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from priming.corpus import Clip
+from priming.errors import LeakError
+from priming.manifest import Row, held_back_words, read_alignments, read_manifest
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a data folder says, independent of any clip.
+
+    Attributes:
+        rows: its recordings by path.
+        held_words: words that some source holds back.
+        held_speakers: speakers of whom some recording is not for training.
+        held_stretches: start and end in seconds of the held-back words of each recording whose words are known.
+    """
+
+    rows: dict[str, Row]
+    held_words: frozenset[str]
+    held_speakers: frozenset[str]
+    held_stretches: dict[str, list[tuple[float, float]]]
+
+
+@lru_cache(maxsize=4)
+def _facts(root: Path) -> _Facts:
+    rows = {row.path: row for row in read_manifest(root)}
+    alignments = list(read_alignments(root))
+    held_words = held_back_words(rows.values(), alignments)
+    return _Facts(
+        rows=rows,
+        held_words=held_words,
+        held_speakers=frozenset(row.speaker for row in rows.values() if row.speaker and row.speaker_split != "train"),
+        held_stretches={path: [(word.start_s, word.end_s) for word in words if word.word in held_words] for path, words in alignments},
+    )
+
+
+def _refusal(clip: Clip) -> str | None:
+    """Why priming must not hear a clip, or None."""
+    facts = _facts(clip.root)
+    row = facts.rows.get(clip.path)
+    if row is None:
+        return "the data folder does not list it"
+    if row.speaker_split != "train" or clip.speaker_split != "train" or row.speaker in facts.held_speakers:
+        return f"its speaker or part is held back ({row.speaker_split})"
+    end_s = math.inf if clip.end_s is None else clip.end_s
+    if not 0 <= clip.start_s < end_s:  # NaN fails this too
+        return "its edges are not in order"
+    if row.word_role == "noise":
+        return None if clip.word_role == "noise" and not clip.word else "it is noise but labelled as a word"
+    if row.word_role != "prime" or clip.word_role != "prime":
+        return f"its role is {row.word_role if row.word_role != 'prime' else clip.word_role}, not prime"
+    if clip.word in facts.held_words:
+        return f"the word {clip.word!r} is held back"
+    if row.word:
+        return None if clip.word == row.word else f"the data folder says that its word is {row.word!r}"
+    stretches = facts.held_stretches.get(clip.path)
+    if stretches is None:
+        return "nothing says which words this continuous speech holds"
+    if any(clip.start_s < end and end_s > start for start, end in stretches):
+        return "it overlaps a held-back word"
+    return None
+
+
+def admit(clips: Iterable[Clip]) -> list[Clip]:
+    """Let clips through to priming, all or none.
+
+    Args:
+        clips: candidates.
+
+    Returns:
+        The same clips.
+
+    Raises:
+        LeakError: at least one clip is not for priming; names the first.
+        priming.errors.DataError: a data folder is unusable.
+    """
+    admitted = list(clips)
+    for clip in admitted:
+        reason = _refusal(clip)
+        if reason is not None:
+            raise LeakError(f"{clip.key} ({clip.word or 'no word'}) must not reach priming: {reason}")
+    return admitted
+
+
+@dataclass(frozen=True)
+class PrimingData:
+    """What priming may hear: the only form in which its samplers accept recordings. Making one passes the gate.
+
+    Attributes:
+        clips: admitted clips.
+
+    Raises:
+        LeakError: at least one clip is not for priming.
+    """
+
+    clips: tuple[Clip, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clips", tuple(admit(self.clips)))
+
+    @property
+    def words(self) -> list[Clip]:
+        """The clips that say one word."""
+        return [clip for clip in self.clips if clip.word]
+
+    @property
+    def noise(self) -> list[Clip]:
+        """The recordings of noise."""
+        return [clip for clip in self.clips if clip.word_role == "noise"]
+
+    @property
+    def speech(self) -> list[Clip]:
+        """The stretches of continuous speech."""
+        return [clip for clip in self.clips if not clip.word and clip.word_role == "prime"]

@@ -1,0 +1,157 @@
+"""A primed model: one safetensors file that holds everything a device needs, with its whole configuration in the header.
+
+Tensors: `weight.*` of the learner, `encoder.*` constants of the encoder, and `background`, the encoder's spikes on the built-in background bank
+(bits packed along the channels), against which every enrolled word is calibrated. The header's `sayonce` entry is the JSON of `ModelConfig`.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from audio.encoder import EncoderConfig, SpikeEncoder, build_encoder
+from priming.errors import ModelError
+from snn.learner import LearnerConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BUILT_IN = Path(__file__).parent / "models"
+DEFAULT_MODEL = "embedding"
+
+
+class ModelConfig(BaseModel):
+    """Configuration of a primed model, as written into the file's header."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: str
+    encoder: EncoderConfig
+    learner: LearnerConfig
+    provenance: dict[str, Any]  # how it was primed: command, seed, corpora, steps, validation figures
+
+
+@dataclass(frozen=True)
+class PrimedModel:
+    """A primed model in memory."""
+
+    config: ModelConfig
+    weights: Mapping[str, "Tensor"]  # of the learner, float32
+    encoder_constants: Mapping[str, NDArray[np.float32]]
+    background: NDArray[np.uint8]  # [T, I] spikes of the background bank
+    sha256: str  # of the file
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.config.name
+
+    def encoder(self) -> SpikeEncoder:
+        """Build the model's spike encoder."""
+        return build_encoder(self.config.encoder, self.encoder_constants)
+
+
+def built_in_models() -> list[str]:
+    """Return the names of the models that ship with the package."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.safetensors"))
+
+
+def save_model(
+    path: Path,
+    config: ModelConfig,
+    weights: Mapping[str, "Tensor"],
+    encoder_constants: Mapping[str, NDArray[np.float32]],
+    background: NDArray[np.uint8],
+) -> None:
+    """Write a primed model; an older file of that name stays whole until the new one is.
+
+    Args:
+        path: file to write.
+        config: of the model.
+        weights: of the learner.
+        encoder_constants: of the encoder.
+        background: [T, I] spikes of the background bank.
+    """
+    from safetensors.numpy import save
+
+    tensors = {f"weight.{name}": tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
+    tensors |= {f"encoder.{name}": np.ascontiguousarray(array) for name, array in encoder_constants.items()}
+    tensors["background"] = np.packbits(background, axis=1)
+    write_atomically(path, save(tensors, metadata={"sayonce": config.model_dump_json()}))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_model(name_or_path: str | Path | None = None) -> PrimedModel:
+    """Load a primed model.
+
+    Args:
+        name_or_path: name of a model that ships with the package, or a file; the default model when None.
+
+    Raises:
+        ModelError: no such model, or the file is corrupted or foreign.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    wanted = str(DEFAULT_MODEL if name_or_path is None else name_or_path)
+    path = BUILT_IN / f"{wanted}.safetensors" if wanted in built_in_models() else Path(wanted)
+    if not path.is_file():
+        raise ModelError(f"no model '{wanted}': give a file that `app prime` wrote, or one of: {', '.join(built_in_models())}")
+    content = path.read_bytes()
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+        tensors = load(content)
+    except (SafetensorError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} is not a safetensors file, or it is damaged: copy it again or prime a new one") from error
+    if "sayonce" not in header:
+        raise ModelError(f"{path} is a safetensors file but no primed model of this program")
+    try:
+        config = ModelConfig.model_validate_json(header["sayonce"])
+    except ValidationError as error:
+        raise ModelError(f"{path} has a configuration that this version does not understand: {error.errors()[0]['msg']}") from error
+    groups: dict[str, dict[str, NDArray[Any]]] = {"weight": {}, "encoder": {}}
+    for key, array in tensors.items():
+        group, _, name = key.partition(".")
+        if group in groups:
+            groups[group][name] = array
+    if "background" not in tensors or any(not np.isfinite(a).all() for part in groups.values() for a in part.values()):
+        raise ModelError(f"{path} lacks tensors or holds numbers that are not finite: copy it again or prime a new one")
+    background = np.unpackbits(tensors["background"], axis=1, count=config.learner.inputs)
+    weights = {name: torch.from_numpy(array) for name, array in groups["weight"].items()}
+    _check_shapes(path, config.learner, weights)
+    return PrimedModel(config, weights, groups["encoder"], background, hashlib.sha256(content).hexdigest())
+
+
+def _check_shapes(path: Path, learner: LearnerConfig, weights: Mapping[str, "Tensor"]) -> None:
+    import torch
+
+    from snn.initialise import initial_weights
+
+    expected = initial_weights(learner, torch.zeros(learner.inputs), seed=0)
+    for name, tensor in expected.items():
+        if name not in weights or weights[name].shape != tensor.shape:
+            raise ModelError(f"{path} does not hold the weights that its configuration describes ({name}): copy it again or prime a new one")

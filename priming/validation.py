@@ -1,0 +1,56 @@
+"""Validation during a run: the evaluation protocol on validation words, in the batched form.
+
+Quick enough to repeat: clips were encoded beforehand and an episode is one batch. The figures that are reported of a finished model come from
+`priming.evaluation`, on a backend.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from priming.config import PrimeConfig
+from priming.episodes import draw_episodes
+from priming.features import Features
+from priming.metrics import Summary, summarise
+from priming.workspace import Workspace
+from snn import learner
+from snn.learner import LearnerConfig
+
+WAYS = 5
+
+
+@torch.no_grad()
+def validate(weights: Mapping[str, Tensor], network: LearnerConfig, workspace: Workspace, config: PrimeConfig) -> Iterator[tuple[str, Summary]]:
+    """Evaluate weights on each validation set.
+
+    Args:
+        weights: of the learner.
+        network: its configuration.
+        workspace: holds the sets.
+        config: of the run.
+
+    Yields:
+        The name of the set and its figures, from raw scores.
+    """
+    for subset, features in workspace.validation.items():
+        yield subset, _validate_set(weights, network, features, config)
+
+
+def _validate_set(weights: Mapping[str, Tensor], network: LearnerConfig, features: Features, config: PrimeConfig) -> Summary:
+    index = {clip.key: number for number, clip in enumerate(features.clips)}
+    words = len({clip.word for clip in features.clips})
+
+    def spikes(keys: list[str]) -> Tensor:
+        taken = features.take(np.array([index[key] for key in keys]), np.zeros(len(keys), np.int64))
+        return torch.from_numpy(taken).to(torch.float32).transpose(0, 1)
+
+    scores, labels = [], []
+    respond = learner.respond if network.plastic else learner.respond_shared
+    for episode in draw_episodes(features.clips, min(WAYS, words), episodes=config.validation_episodes, seed=config.seed):
+        learnt, _, _ = learner.learn(network, weights, spikes([shots[0].key for shots in episode.support]))
+        running, _ = respond(network, weights, learnt, spikes([clip.key for clip, _ in episode.queries]))
+        scores.append(running.amax(0).T.double().numpy())
+        labels.append(np.array([label for _, label in episode.queries]))
+    return summarise(scores, labels)

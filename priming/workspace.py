@@ -1,0 +1,123 @@
+"""Everything that a priming run reads: clips behind the gate, the fitted encoder, encoded clips, the sampler.
+
+Validation clips are prepared here too, in a set of their own that never meets the sampler.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audio.constants import SAMPLE_RATE
+from audio.encoder import EmbeddingEncoderConfig, MelEncoderConfig, SpikeEncoder, build_encoder, fit_embedding_encoder, fit_mel_encoder
+from priming.config import PrimeConfig, default_learner
+from priming.corpus import aligned_clips, background_clips, isolated_clips, load_many, noise_clips, role_clips
+from priming.episodes import hearing
+from priming.errors import DataError
+from priming.features import FeatureConfig, Features, encode_features, fingerprint
+from priming.gate import PrimingData
+from priming.model import write_atomically
+from priming.sampler import TaskSampler
+from snn.learner import LearnerConfig
+
+VALIDATION_SETS = ("isolated", "connected")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The inputs of a run."""
+
+    data: PrimingData
+    encoder: SpikeEncoder
+    features: Features  # of the words that priming draws
+    sampler: TaskSampler
+    validation: dict[str, Features]  # clean clips of validation words, by set; empty where the folder has none
+    default_learner: LearnerConfig
+
+    def input_rate(self) -> Tensor:
+        """Return the mean spikes per step of each channel on a sample of clips: [I]."""
+        count = min(2000, len(self.features.clips))
+        index = np.linspace(0, len(self.features.clips) - 1, count).astype(np.int64)
+        spikes = self.features.take(index, np.zeros(count, np.int64))
+        return torch.from_numpy(spikes.mean((0, 1), dtype=np.float64)).to(torch.float32)
+
+
+def cache_folder(config: PrimeConfig) -> Path:
+    """Return the parent of the caches."""
+    from platformdirs import user_cache_path
+
+    return config.cache or user_cache_path("sayonce")
+
+
+def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
+    """Collect, check, fit and encode; what an earlier run encoded is read.
+
+    Args:
+        config: of the run.
+        say: called with a line at each stage.
+
+    Returns:
+        The workspace.
+
+    Raises:
+        DataError: unusable data folder.
+    """
+    words = isolated_clips(config.data)
+    aligned = aligned_clips(config.data, most_per_word=config.aligned_per_word, most_per_speaker=config.aligned_per_speaker)
+    data = PrimingData((*words, *aligned, *background_clips(config.data), *noise_clips(config.data)))
+    family = len({clip.word for clip in data.words})
+    say(
+        f"family: {len(data.words)} clips of {family} words by {len({clip.speaker for clip in data.words})} speakers, {len(data.noise)} recordings of noise"
+    )
+    encoder = _fit(config, data)
+    steps = round(config.clip_ms / encoder.step_ms)
+    folder = cache_folder(config)
+    features = encode_features(
+        data.words, encoder, FeatureConfig(steps=steps, copies=config.copies, seed=config.seed), folder, data, progress=_every_tenth(say, "words")
+    )
+    validation = {}
+    for subset in VALIDATION_SETS:
+        try:
+            clips = role_clips(config.data, "validation", subset)
+        except DataError:
+            continue  # a folder without alignments has no connected words
+        validation[subset] = encode_features(clips, encoder, FeatureConfig(steps=steps, copies=0), folder, None, progress=None)
+    sampler = TaskSampler(features, data, config.copies, config.seed, config.commands_share)
+    return Workspace(data, encoder, features, sampler, validation, default_learner(config.encoder, encoder.channels, encoder.step_ms))
+
+
+def _fit(config: PrimeConfig, data: PrimingData) -> SpikeEncoder:
+    """Fit the encoder on a sample of the words, or read what an earlier run fitted."""
+    from safetensors.numpy import load_file, save
+
+    rng = np.random.default_rng(config.seed)
+    words = data.words
+    chosen = [words[int(i)] for i in np.sort(rng.permutation(len(words))[: config.fit_clips])]
+    length = round(config.clip_ms / 1000 * SAMPLE_RATE)
+    encoder_config = MelEncoderConfig() if config.encoder == "mel" else EmbeddingEncoderConfig()
+    parts = [encoder_config.model_dump(), config.seed, length, [clip.key for clip in chosen]]
+    fitted = cache_folder(config) / f"{config.encoder}-constants-{fingerprint(parts)}.safetensors"
+    if not fitted.exists():
+        clips = (hearing(samples)[-length:] for _, samples in load_many(chosen))
+        fit = fit_mel_encoder if config.encoder == "mel" else fit_embedding_encoder
+        write_atomically(fitted, save(fit(clips, config.seed)[1]))
+    return build_encoder(encoder_config, load_file(fitted))
+
+
+def _every_tenth(say: Say, what: str) -> Callable[[int, int], None]:
+    """Report every tenth part of a long job."""
+    parts = itertools.count(1)
+    due = next(parts)
+
+    def report(done: int, total: int) -> None:
+        nonlocal due
+        if done * 10 >= due * total:
+            say(f"encoded {done * 100 // total} % of the {what}")
+            due = next(parts)
+
+    return report

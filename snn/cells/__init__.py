@@ -1,0 +1,1 @@
+"""Neuron cells: one file per cell, each a pure step, its eligibility traces, and their factorised form."""

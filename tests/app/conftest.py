@@ -1,0 +1,112 @@
+"""What the tests of the command line share: a small network that was never primed, made-up shots, and recordings of the demo's voices."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.cli import main
+from app.store import Calibration, ShotInfo, StoredWord, WordInfo
+from audio.files import read_audio, write_wav
+from hardware import Shot
+
+VOICES = Path(__file__).resolve().parents[2] / "app" / "demo_voices"
+SHA = "0" * 64
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A word store of the test's own, and the signal handlers as they were."""
+    monkeypatch.setenv("SAYONCE_HOME", str(tmp_path / "home"))
+    handler = signal.getsignal(signal.SIGTERM)
+    yield tmp_path / "home"
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: status, stdout, stderr."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out, captured.err
+
+    return run
+
+
+def make_shot(seed: int = 0, steps: int = 9, inputs: int = 13, neurons: int = 5) -> Shot:
+    """Arrays of plausible shapes; spikes of a number of channels that is no multiple of eight."""
+    rng = np.random.default_rng(seed)
+    spikes = (rng.random((steps, inputs)) < 0.3).astype(np.uint8)
+    recurrent = (rng.random((steps, neurons)) < 0.3).astype(np.uint8)
+    return Shot(rng.standard_normal((steps, neurons)).astype(np.float32), spikes, recurrent, rng.standard_normal(7).astype(np.float32))
+
+
+def make_word(word: str = "lamp", shots: int = 1, sha256: str = SHA, threshold: float = 2.0, duration_s: float = 0.5) -> StoredWord:
+    """An enrolled word without a network behind it."""
+    about = ShotInfo(source="kitchen.wav", heard_at="2026-01-01T00:00:00+00:00", duration_s=duration_s, level_dbfs=-20.0, snr_db=30.0)
+    info = WordInfo(
+        word=word,
+        model="embedding",
+        model_sha256=sha256,
+        created="2026-01-01T00:00:00+00:00",
+        calibration=Calibration(offset=0.5, scale=0.1, threshold=threshold),
+        shots=(about,) * shots,
+    )
+    return StoredWord(info=info, shots=tuple(make_shot(k) for k in range(shots)))
+
+
+@pytest.fixture
+def new_word() -> Callable[..., StoredWord]:
+    return make_word
+
+
+@pytest.fixture
+def new_shot() -> Callable[..., Shot]:
+    return make_shot
+
+
+@pytest.fixture(scope="session")
+def enrolled_sound() -> NDArray[np.float32]:
+    """ "connect", said once."""
+    return read_audio(VOICES / "enroll.flac")
+
+
+@pytest.fixture(scope="session")
+def stream_sound() -> NDArray[np.float32]:
+    """Half a minute of other voices."""
+    return read_audio(VOICES / "stream.flac")
+
+
+@pytest.fixture(scope="session")
+def other_word(stream_sound: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of "telephone"."""
+    said = next(item for item in json.loads((VOICES / "truth.json").read_text()) if item["word"] == "telephone")
+    path = tmp_path_factory.mktemp("sounds") / "telephone.wav"
+    write_wav(path, stream_sound[round((said["start_s"] - 0.4) * 16_000) : round((said["end_s"] + 0.4) * 16_000)])
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, stream_sound: NDArray[np.float32]) -> Path:
+    """A model file with a network of 16 neurons as it is before priming, behind the embedding's encoder."""
+    import torch
+
+    from audio.encoder import build_encoder, fit_embedding_encoder
+    from priming.model import ModelConfig, save_model
+    from snn.initialise import initial_weights
+    from snn.learner import LearnerConfig
+
+    config, constants = fit_embedding_encoder([stream_sound], seed=0)
+    spikes = build_encoder(config, constants).encode(stream_sound[: 16_000 * 5])  # ends before "connect" is said
+    learner = LearnerConfig(inputs=spikes.shape[1], step_ms=config.step_ms, groups=(16,), lsg_neurons=8)
+    weights = initial_weights(learner, torch.from_numpy(spikes.mean(0).astype(np.float32)), seed=0)
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    save_model(path, ModelConfig(name="tiny", encoder=config, learner=learner, provenance={}), weights, constants, spikes)
+    return path

@@ -1,0 +1,56 @@
+"""A small primed network whose words differ visibly, in float32."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hardware.torch_backend import TorchBackend
+from snn.initialise import initial_weights
+from snn.learner import LearnerConfig
+
+Primed = tuple[LearnerConfig, dict[str, Tensor]]
+
+
+def prime(seed: int = 0, **settings: Any) -> Primed:
+    """Build a network; weights are multiples of 1/64, so that the sum of a projection does not depend on the order of addition."""
+    defaults: dict[str, Any] = {"inputs": 12, "step_ms": 40.0, "groups": (16,), "lsg_neurons": 6, "delays_ms": (0.0, 120.0, 400.0)}
+    config = LearnerConfig(**(defaults | settings))
+    weights = initial_weights(config, torch.full((config.inputs,), 0.25), seed)
+    rng = torch.Generator().manual_seed(seed + 1)
+    weights["lsg.gate"] = torch.randn(config.lsg_neurons, generator=rng)
+    weights["log_rate_in"], weights["log_rate_rec"] = torch.tensor(-2.5), torch.tensor(-3.0)
+    for name in ("readout.gain", "readout.input_gain"):
+        if name in weights:
+            weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=rng)
+    coarse = {"w_in", "w_rec", "bias", "lsg.w_in", "lsg.w_net", "lsg.w_rec", "lsg.bias"}
+    return config, {name: (w * 64).round() / 64 if name in coarse else w for name, w in weights.items()}
+
+
+def hear(steps: int, seed: int, inputs: int = 12) -> NDArray[np.uint8]:
+    """Random input spikes [steps, inputs]."""
+    return (np.random.default_rng(seed).random((steps, inputs)) < 0.3).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def make_primed() -> Callable[..., Primed]:
+    return prime
+
+
+@pytest.fixture(scope="session")
+def make_spikes() -> Callable[..., NDArray[np.uint8]]:
+    return hear
+
+
+@pytest.fixture(scope="session")
+def loaded() -> TorchBackend:
+    """A backend with three words: of one shot, of one shot, of two."""
+    backend = TorchBackend()
+    backend.load(*prime())
+    shots = [backend.learn(hear(20 + k, k)) for k in range(4)]
+    backend.deploy([shots[:1], shots[1:2], shots[2:]])
+    return backend

@@ -1,0 +1,65 @@
+"""Small random networks and spikes, in float64 unless said otherwise."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from snn.cells.adlif import AdlifParams
+from snn.cells.alif import AlifParams
+from snn.initialise import initial_weights
+from snn.learner import LearnerConfig
+
+Learner = tuple[LearnerConfig, dict[str, Tensor]]
+
+
+def random_params(cell: str, neurons: int, rng: torch.Generator) -> AlifParams | AdlifParams:
+    """Parameters of a population in which every neuron differs."""
+
+    def between(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(neurons, generator=rng, dtype=torch.float64)
+
+    if cell == "adlif":
+        return AdlifParams(between(0.3, 0.95), between(0.3, 0.98), between(-0.5, 1.5), between(0, 2), gamma=0.5)
+    beta = between(0.1, 1.8) if cell == "alif" else torch.zeros(neurons, dtype=torch.float64)
+    return AlifParams(between(0.3, 0.95), between(0.3, 0.98), beta, v_th=0.8, gamma=0.4)
+
+
+def random_spikes(*shape: int, rate: float, rng: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Independent spikes at a rate per step."""
+    return (torch.rand(*shape, generator=rng, dtype=torch.float64) < rate).to(dtype)
+
+
+def random_learner(seed: int = 0, *, dtype: torch.dtype = torch.float64, **settings: Any) -> Learner:
+    """Build a learner that changes its weights visibly: initial weights, made coarser in rate and given a gate that varies.
+
+    Weights are multiples of 1/64, so that the sum of a projection does not depend on the order of addition.
+    """
+    defaults: dict[str, Any] = {"inputs": 10, "step_ms": 40.0, "groups": (14,), "lsg_neurons": 6, "delays_ms": (0.0, 120.0)}
+    config = LearnerConfig(**(defaults | settings))
+    weights = initial_weights(config, torch.full((config.inputs,), 0.25), seed)
+    rng = torch.Generator().manual_seed(seed + 1)
+    weights["lsg.gate"] = torch.randn(config.lsg_neurons, generator=rng)
+    weights["log_rate_in"], weights["log_rate_rec"] = torch.tensor(-2.5), torch.tensor(-3.0)
+    for name in ("readout.gain", "readout.input_gain", "a", "lsg.a"):
+        if name in weights:
+            weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=rng)
+    coarse = {"w_in", "w_rec", "bias", "lsg.w_in", "lsg.w_net", "lsg.w_rec", "lsg.bias"}
+    return config, {name: ((w * 64).round() / 64 if name in coarse else w).to(dtype) for name, w in weights.items()}
+
+
+@pytest.fixture(scope="session")
+def make_params() -> Callable[..., AlifParams | AdlifParams]:
+    return random_params
+
+
+@pytest.fixture(scope="session")
+def make_spikes() -> Callable[..., Tensor]:
+    return random_spikes
+
+
+@pytest.fixture(scope="session")
+def make_learner() -> Callable[..., Learner]:
+    return random_learner
