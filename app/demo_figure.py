@@ -50,7 +50,7 @@ def draw(record: Record, path: Path) -> None:
     from matplotlib import pyplot
 
     spans = len(record.learning.inputs) * record.step_s, len(record.listening.inputs) * record.step_s
-    style: dict[str, Any] = {
+    style: Any = {
         "font.size": 9,
         "text.color": INK,
         "axes.labelcolor": INK,

@@ -65,7 +65,7 @@ def level_bar(level_dbfs: float) -> Text:
 
 def clock(time_s: float) -> str:
     """Format a time in a stream."""
-    minutes, seconds = divmod(time_s, 60)
+    minutes, seconds = divmod(round(time_s, 1), 60)
     return f"{int(minutes):d}:{seconds:04.1f}"
 
 

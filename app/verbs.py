@@ -12,6 +12,8 @@ import typer
 
 Call = Callable[[], None]
 
+INTERRUPTED = 130  # what the parser returns where it does not raise
+
 HELP = "Say it once: a spiking network learns a spoken command from one utterance and then listens for it."
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "context_settings": {"help_option_names": ["-h", "--help"]}}
 
@@ -196,6 +198,9 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: words after `app`.
 
+    Raises:
+        KeyboardInterrupt: the user interrupted; versions of the parser differ in how they tell it.
+
     Returns:
         The exit status; 2 after a usage error, which is told in one line on stderr.
     """
@@ -206,12 +211,16 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     try:
         chosen = cli(args=list(arguments), prog_name="app", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except Exception as error:
         if not hasattr(error, "format_message"):  # the one thing that usage errors of all versions of the parser share
             raise
         context = getattr(error, "ctx", None)
         complain(f"{error.format_message()} See {context.command_path if context else 'app'} --help.")
         return 2
+    if chosen == INTERRUPTED:
+        raise KeyboardInterrupt
     if callable(chosen):  # else the parser did what was asked for, such as showing the version
         chosen()
     return 0

@@ -32,14 +32,14 @@ class MelEncoderConfig(BaseModel):
     window_ms: float = Field(default=32.0, gt=0)
     fmin: float = 60.0  # Hz
     fmax: float = Field(default=7600.0, le=SAMPLE_RATE / 2)  # Hz
-    pcen_time_ms: float = 400.0  # of the running mean
+    pcen_time_ms: float = 200.0  # of the running mean; about a syllable
     pcen_gain: float = 0.98  # a above: 1 would cancel the level altogether
     pcen_bias: float = 2.0  # d: steady background, whose ratio is 1, stays small beside it
-    pcen_power: float = 0.5  # r
+    pcen_power: float = 0.25  # r
     pcen_floor: float = 1e-6  # e, in units of the band's magnitude: digital silence stays silent
     quantiles: tuple[float, ...] = (0.4, 0.55, 0.7, 0.8, 0.9, 0.96)  # of the fitted clips' values: the levels of the thermometer code
-    rise_ms: float = 40.0  # span of the change that the onset and offset channels see
-    rise: float = 0.5  # its least size, in standard deviations of the band
+    rise_ms: float = 60.0  # span of the change that the onset and offset channels see
+    rise: float = 0.25  # its least size, in standard deviations of the band
 
     @property
     def window(self) -> int:

@@ -2,7 +2,7 @@
 
 Each band drives a thermometer code: one channel for each level, which spikes as long as the band is above it. The levels are quantiles of the band's
 values in the fitted clips, so that every channel carries a like amount of information, whatever the shape of the distribution. Two more channels a
-band mark change: an onset spike while the band rises fast over 40 ms, an offset spike while it falls. Channels are ordered
+band mark change: an onset spike while the band rises fast over 60 ms, an offset spike while it falls. Channels are ordered
 [level 0 | level 1 | ... | onset | offset], `bands` channels each.
 """
 

@@ -202,11 +202,26 @@ class TorchBackend:
             self._state: Any = self._cell.initial_state((len(self._words), streams, config.neurons), torch.float32)
             self._readout = _Readout(config, self._weights, self._kernels, streams)
 
-    def _step(self, x: Tensor) -> Tensor:
-        """Hear one step x [Q, I] and return scores [W, Q]."""
-        current = x @ self._fast_in.transpose(1, 2) + self._state.z @ self._fast_rec.transpose(1, 2) + self._bias
-        out, self._state = self._cell.step(current, self._state, self._params)
+    def _step(self, x: Tensor, driven: Tensor | None = None) -> Tensor:
+        """Hear one step x [Q, I], whose input currents [W, Q, N] may be known already; return scores [W, Q]."""
+        if driven is None:
+            driven = x @ self._fast_in.transpose(1, 2)
+        out, self._state = self._cell.step(driven + self._state.z @ self._fast_rec.transpose(1, 2) + self._bias, self._state, self._params)
         return self._readout.step(x, out.z)
+
+    def _input_currents(self, x: Tensor) -> Tensor:
+        """Sum the input projections of whole clips, x [T, Q, I], into [T, W, Q, N].
+
+        The words share W_in, and their changes are products of few factors: x (F^T X)^T = (x X^T) F. Many clips, heard by many words, cost a fraction
+        of the products with each word's own matrix.
+        """
+        shared = x @ self._w_in.T
+        driven = []
+        for shots in self._words:
+            heard = torch.from_numpy(np.concatenate([shot.inputs for shot in shots]).astype(np.float32))
+            factor = torch.from_numpy(np.concatenate([shot.factor for shot in shots]) / len(shots))
+            driven.append(shared + (x @ heard.T) @ (factor * self._steps_in[:, 0]))
+        return torch.stack(driven, 1)
 
     @torch.no_grad()
     def process(self, spikes: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -237,6 +252,7 @@ class TorchBackend:
             self._start(streams=len(index))
             x_all = self._heard(np.stack([clips[k] for k in index], 1))  # [T, Q, I]
             if self._words and length:
-                out[index] = torch.stack([self._step(x) for x in x_all]).amax(0).T.numpy()
+                pairs = zip(x_all, self._input_currents(x_all), strict=True)
+                out[index] = torch.stack([self._step(x, driven) for x, driven in pairs]).amax(0).T.numpy()
         self.reset()
         return out

@@ -1,13 +1,13 @@
 r"""Score normalisation and threshold of an enrolled word, from the model's background bank.
 
 Raw scores of different words are not on one scale: a word made of common sounds scores higher on everything. As in speaker verification (z-norm;
-Auckenthaler
-et al. 2000), each word's network hears the bank of speech and noise that ships with the model, none of which says the word, and its scores are
-normalised by what it found there:
+Auckenthaler et al. 2000), each word's network hears the bank of speech and noise that ships with the model, and its scores are normalised by what
+it found there:
 
-.. math:: s = (\mathrm{raw} - \mu) / \sigma, \qquad \mu, \sigma: \text{ mean and standard deviation of the largest raw score within each piece of the bank}
+.. math:: s = (\mathrm{raw} - \mu) / \sigma
 
-The threshold is the same number of standard deviations for every word, chosen on validation words (`THRESHOLD`).
+with :math:`\mu, \sigma` the mean and standard deviation, over the pieces of the bank, of the largest raw score within each. The threshold is the
+same number of standard deviations for every word, chosen on validation words (`THRESHOLD`).
 """
 
 from collections.abc import Sequence

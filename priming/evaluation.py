@@ -5,7 +5,7 @@ listen`
 scores it. Nothing of the code that priming differentiates through is used.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from priming.errors import DataError
 from priming.metrics import Summary, summarise
 from priming.model import PrimedModel
 
+LONG_NOISE = 3 * SAMPLE_RATE  # shorter recordings of noise hold one click, not a room
 NOISE_SEED = 1_000_003  # keeps the draw of noise apart from the draw of episodes
 
 
@@ -37,6 +38,16 @@ class EvaluationConfig:
     episodes: int = 600
     seed: int = 0
     snr_db: float | None = None  # queries are heard in noise at this ratio; supports are not
+
+
+@dataclass(frozen=True)
+class HeardEpisode:
+    """An episode as the network receives it."""
+
+    episode: Episode
+    supports: list[list[NDArray[np.uint8]]]  # spikes [T, I] of the utterances of each word
+    queries: list[NDArray[np.uint8]]  # spikes [T, I]
+    labels: NDArray[np.int64]  # [queries] index of the word, -1 where it is not enrolled
 
 
 class _Ears:
@@ -63,24 +74,50 @@ class _Ears:
 
 
 def episode_scores(
-    model: PrimedModel, backend: Backend, supports: list[list[NDArray[np.uint8]]], queries: list[NDArray[np.uint8]]
+    model: PrimedModel, backend: Backend, words: Sequence[Sequence[Shot]], queries: Sequence[NDArray[np.uint8]]
 ) -> NDArray[np.float64]:
-    """Learn the words of an episode and score its queries.
+    """Score the queries of an episode as listening would.
 
     Args:
         model: primed, loaded into the backend.
-        backend: that learns and recognises.
-        supports: spikes [T, I] of the utterances of each word.
+        backend: that recognises.
+        words: what was learnt of each word.
         queries: spikes [T, I] of each query.
 
     Returns:
         [queries, words] normalised scores.
     """
-    words: list[list[Shot]] = [[backend.learn(spikes) for spikes in shots] for shots in supports]
     backend.deploy(words)
     calibrations = calibrate_deployed(backend, model)
     raw = backend.score(queries).astype(np.float64)
     return (raw - [c.offset for c in calibrations]) / [c.scale for c in calibrations]
+
+
+def heard_episodes(model: PrimedModel, config: EvaluationConfig) -> Iterator[HeardEpisode]:
+    """Draw the protocol's episodes and let the model's encoder hear them.
+
+    Args:
+        model: whose encoder hears.
+        config: what to evaluate on.
+
+    Yields:
+        Episodes as spikes.
+
+    Raises:
+        DataError: unusable data folder, or more ways than words.
+    """
+    clips = role_clips(config.data, config.role, config.subset)
+    noise: list[NDArray[np.float32]] = []
+    if config.snr_db is not None:
+        noise = [samples for clip in noise_clips(config.data, config.role) if len(samples := load(clip)) > LONG_NOISE and samples.std() > 1e-4]
+        if not noise:
+            raise DataError(f"{config.data} has no noise of the {config.role} part of 3 s or more for --snr")
+    ears = _Ears(model, noise, config.snr_db)
+    for number, episode in enumerate(draw_episodes(clips, config.ways, config.shots, config.episodes, config.seed)):
+        rng = np.random.default_rng([config.seed, NOISE_SEED, number])
+        supports = [[ears.clean(clip) for clip in shots] for shots in episode.support]
+        queries = [ears.query(clip, rng) for clip, _ in episode.queries]
+        yield HeardEpisode(episode, supports, queries, np.array([label for _, label in episode.queries]))
 
 
 def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, progress: Callable[[int, int], None] | None = None) -> Summary:
@@ -88,7 +125,7 @@ def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, pro
 
     Args:
         model: primed.
-        backend: loaded with the model by this function.
+        backend: the model is loaded into it here.
         config: what to evaluate on.
         progress: called with episodes done and in all.
 
@@ -98,22 +135,12 @@ def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, pro
     Raises:
         DataError: unusable data folder, or more ways than words.
     """
-    clips = role_clips(config.data, config.role, config.subset)
-    noise: list[NDArray[np.float32]] = []
-    if config.snr_db is not None:
-        noise = [samples for clip in noise_clips(config.data, config.role) if len(samples := load(clip)) > 3 * SAMPLE_RATE and samples.std() > 1e-4]
-        if not noise:
-            raise DataError(f"{config.data} has no noise of the {config.role} part of 3 s or more for --snr")
     backend.load(model.config.learner, model.weights)
-    ears = _Ears(model, noise, config.snr_db)
-    episodes: Iterable[Episode] = draw_episodes(clips, config.ways, config.shots, config.episodes, config.seed)
     scores, labels = [], []
-    for number, episode in enumerate(episodes):
-        rng = np.random.default_rng([config.seed, NOISE_SEED, number])
-        supports = [[ears.clean(clip) for clip in shots] for shots in episode.support]
-        queries = [ears.query(clip, rng) for clip, _ in episode.queries]
-        scores.append(episode_scores(model, backend, supports, queries))
-        labels.append(np.array([label for _, label in episode.queries]))
+    for number, heard in enumerate(heard_episodes(model, config), start=1):
+        words = [[backend.learn(spikes) for spikes in shots] for shots in heard.supports]
+        scores.append(episode_scores(model, backend, words, heard.queries))
+        labels.append(heard.labels)
         if progress:
-            progress(number + 1, config.episodes)
+            progress(number, config.episodes)
     return summarise(scores, labels)

@@ -214,11 +214,7 @@ def prime(config: PrimeConfig, *, resume: bool = False, watch: Watch | None = No
                     plastic = network.plastic and loop.progress > config.readout_share
                     for subset, summary in validate(loop.learner_weights(), network.model_copy(update={"plastic": plastic}), workspace, config):
                         tracker.validation(loop.step, subset, summary)
-                        interval = f" ± {summary.accuracy_ci95:.3f}" if summary.accuracy_ci95 is not None else ""
-                        say(
-                            f"step {loop.step}, validation words ({subset}): accuracy {summary.accuracy:.3f}{interval},
-                            AUROC {summary.auroc_pairs:.4f}"
-                        )
+                        say(f"step {loop.step}, {subset} validation words: {summary.accuracy:.3f} right, AUROC {summary.auroc_pairs:.4f}")
         finally:
             loop.save(saved)
     return save_primed(config, loop, workspace, say)

@@ -71,9 +71,8 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
     aligned = aligned_clips(config.data, most_per_word=config.aligned_per_word, most_per_speaker=config.aligned_per_speaker)
     data = PrimingData((*words, *aligned, *background_clips(config.data), *noise_clips(config.data)))
     family = len({clip.word for clip in data.words})
-    say(
-        f"family: {len(data.words)} clips of {family} words by {len({clip.speaker for clip in data.words})} speakers, {len(data.noise)} recordings of noise"
-    )
+    speakers = len({clip.speaker for clip in data.words})
+    say(f"family: {len(data.words)} clips of {family} words by {speakers} speakers, {len(data.noise)} recordings of noise")
     encoder = _fit(config, data)
     steps = round(config.clip_ms / encoder.step_ms)
     folder = cache_folder(config)

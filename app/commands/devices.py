@@ -1,5 +1,6 @@
 """`app devices`: the microphones that `--device` can name."""
 
+import dataclasses
 import json
 
 from app.errors import AppError
@@ -11,7 +12,7 @@ def run(as_json: bool) -> None:
 
     found = list_devices()
     if as_json:
-        print(json.dumps([device._asdict() for device in found], ensure_ascii=False))
+        print(json.dumps([dataclasses.asdict(device) for device in found], ensure_ascii=False))
         return
     if not found:
         raise AppError("no microphone found: plug one in, or use --from FILE")

@@ -60,8 +60,9 @@ def run(source: str | None, words: str | None, model: str | None, backend: str, 
     """Listen until the source ends or the user interrupts."""
     from app.live import Listener
 
+    listener = Listener(words, model, backend) if source is None else None  # a microphone must not wait for the model to be loaded
     with open_source(source, device, pcm) as blocks:
-        listener = Listener(words, model, backend)
+        listener = listener or Listener(words, model, backend)  # while a file that cannot be read is refused at once
         names = ", ".join(word.info.word for word in listener.words)
         log.info("listening for %s (%s on %s)%s", names, listener.engine.model.name, backend, "" if source else "; Ctrl-C ends")
         if as_json or not sys.stdout.isatty():

@@ -41,11 +41,11 @@ class _Watch:
         rate = self._words / max(now - self._started, 1e-6)
         left = report.elapsed_s * (1 - report.progress) / max(report.progress, 1e-6)
         loss, accuracy = self._loss / self._weight, self._accuracy / self._weight
-        figures = f"step {report.step}  loss {loss:.3f}  accuracy {accuracy:.3f}  {rate:.0f} tasks/s  {_duration(left)} left"
+        figures = f"step {report.step}, loss {loss:.3f}, accuracy {accuracy:.3f}, {rate:.0f} tasks/s, {_duration(left)} left"
         self._progress.update(self._task, completed=report.progress, figures=figures)
         if not terminal.err.is_terminal and now - self._printed > LINE_S:
             self._printed = now
-            log.info("%3.0f %%  %s", 100 * report.progress, figures)
+            log.info("%.0f %%, %s", 100 * report.progress, figures)
 
 
 def run(data: str, out: str, encoder: str, minutes: float | None, steps: int | None, resume: bool, device: str, seed: int) -> None:

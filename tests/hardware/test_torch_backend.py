@@ -292,7 +292,9 @@ def test_a_shot_survives_being_stored(make_primed: MakePrimed, make_spikes: Make
     backend = TorchBackend()
     backend.load(*make_primed())
     shot = backend.learn(make_spikes(20, 0))
-    stored = Shot(*(np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape) for a in shot))
+    stored = Shot(shot.factor.copy(), shot.inputs.copy(), shot.recurrent.copy(), shot.readout.copy())
+    for array in stored:
+        array.setflags(write=False)
     backend.deploy([[shot], [stored]])
     scores = backend.process(make_spikes(20, 1))
     np.testing.assert_array_equal(scores[:, 0], scores[:, 1])

@@ -44,9 +44,9 @@ def experiment(make_params: Callable[..., Any], cell: str, seed: int, steps: int
     signal = torch.randn(steps, neurons, generator=rng, dtype=torch.float64)
     bias = torch.full((neurons,), 0.4, dtype=torch.float64)
     activity = network.run(network.project(x, w_in * mask_in) + bias, w_rec * mask_rec, params, detach_recurrent=detach)
-    reference = torch.autograd.grad((signal * activity.z).sum(), (w_in, w_rec))
+    grad_in, grad_rec = torch.autograd.grad((signal * activity.z).sum(), (w_in, w_rec))
     z, psi = activity.z.detach(), activity.psi.detach()
-    return Run(params, x, (w_in * mask_in).detach(), (w_rec * mask_rec).detach(), mask_in, mask_rec, signal, z, psi, reference)
+    return Run(params, x, (w_in * mask_in).detach(), (w_rec * mask_rec).detach(), mask_in, mask_rec, signal, z, psi, (grad_in, grad_rec))
 
 
 def online(run: Run, presynaptic: Tensor) -> Tensor:

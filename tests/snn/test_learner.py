@@ -108,7 +108,7 @@ def test_no_autapses_and_no_synapses_outside_the_chain(make_learner: MakeLearner
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("cell", ["alif", "adlif"])
 def test_the_share_of_adaptive_neurons(neurons: int, fraction: float, cell: str) -> None:
-    config = LearnerConfig(inputs=2, step_ms=20, cell=cell, groups=(neurons,), adaptive_fraction=fraction)  # type: ignore[arg-type]
+    config = LearnerConfig(inputs=2, step_ms=20, cell=cell, groups=(neurons,), adaptive_fraction=fraction)
     params = learner.cell_params(config, initial_weights(config, torch.full((2,), 0.2), 0))
     strength = params.b if isinstance(params, AdlifParams) else params.beta
     assert abs(int((strength > 0).sum()) - neurons * fraction) <= 0.5
@@ -187,7 +187,7 @@ def test_the_outer_gradient_reaches_every_weight(make_learner: MakeLearner, cell
     weights = leaves(primed)
     learnt, _, _ = learner.learn(config, weights, hear(25, 3, 1))
     scores, _ = learner.respond(config, weights, learnt, hear(18, 4, 2))
-    scores[-1].square().sum().backward()  # type: ignore[no-untyped-call]
+    scores[-1].square().sum().backward()
     unused = {"log_tau_adaptation", "beta"} if cell == "lif" else set()
     for name, weight in weights.items():
         if name not in unused:
@@ -217,7 +217,8 @@ def test_the_outer_gradient_through_the_update_equals_finite_differences(make_le
 
     def membrane(weights: dict[str, Tensor]) -> Tensor:
         _, activity = learner.respond(config, weights, learner.learn(config, weights, x)[0], query)
-        return (activity.state[0] * weighting).sum()
+        potential: Tensor = activity.state[0]
+        return (potential * weighting).sum()
 
     check_against_finite_differences(membrane, primed, ["lsg.out", "log_rate_in"])
 
@@ -230,7 +231,8 @@ def test_the_outer_gradient_of_the_recurrent_rate_equals_finite_differences(make
 
     def membrane(weights: dict[str, Tensor]) -> Tensor:
         _, activity = learner.respond(config, weights, learner.learn(config, weights, x)[0], query)
-        return activity.state[0].square().sum()
+        potential: Tensor = activity.state[0]
+        return potential.square().sum()
 
     check_against_finite_differences(membrane, primed, ["log_rate_rec"])
 
@@ -284,7 +286,7 @@ def test_a_toy_family_of_words_is_learnt_to_be_learnt() -> None:
     for _ in range(15):
         optimiser.zero_grad()
         loss, _ = tell_apart(config, weights, utterances(rng, words=12, takes=4))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimiser.step()
     with torch.no_grad():

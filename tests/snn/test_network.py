@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from snn import network
+from snn.cells.alif import AlifParams
 
 CELLS = ("lif", "alif", "adlif")
 
@@ -101,7 +102,7 @@ def test_no_neuron_projects_to_itself_or_backwards(groups: list[int], inputs: in
 def test_spikes_travel_one_group_a_step() -> None:
     masks = network.masks((1, 1, 1), 1, torch.float64)
     ones = torch.ones(3, dtype=torch.float64)
-    params = network.alif.AlifParams(alpha=0 * ones, rho=0 * ones, beta=0 * ones)
+    params = AlifParams(alpha=0 * ones, rho=0 * ones, beta=0 * ones)
     x = torch.tensor([[1.0], [0.0], [0.0], [0.0]], dtype=torch.float64)
     activity = network.run(network.project(x, masks[0]), masks[1], params)
     assert activity.z.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]

@@ -53,7 +53,7 @@ def test_learn_equals_the_sum_over_steps(steps: int) -> None:
     assert [tuple(w.shape) for w in weights] == [(2, 3, 4), (2, 3, 3)]
     for b in range(2):
         sums = [
-            sum(gate[t, b].item() * features(trace[:, b].numpy(), gain.numpy(), t) for t in range(steps))
+            np.sum([gate[t, b].item() * features(trace[:, b].numpy(), gain.numpy(), t) for t in range(steps)], axis=0)
             for trace, gain in zip(traces, gains, strict=True)
         ]
         norm = np.sqrt(sum((s**2).sum() for s in sums) + readout.EPSILON)

@@ -1,0 +1,172 @@
+"""Listening to files, pipes and with an interrupt: JSON on stdout, everything else on stderr, bad input refused in one line."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from app.store import StoredWord, WordStore
+from audio.files import write_wav
+
+Cli = Callable[..., tuple[int, str, str]]
+VOICES = Path(__file__).resolve().parents[2] / "app" / "demo_voices"
+
+
+@pytest.fixture
+def enrolled(cli: Cli, tiny_model: Path) -> StoredWord:
+    """A store with one word."""
+    assert cli("enroll", "connect", "--from", VOICES / "enroll.flac", "--model", tiny_model)[0] == 0
+    return WordStore().require("connect")
+
+
+@pytest.fixture
+def sound_file(tmp_path: Path, enrolled_sound: NDArray[np.float32]) -> Path:
+    """The enrolled utterance, twice: even a network that was never primed recognises what it heard."""
+    path = tmp_path / "heard.wav"
+    write_wav(path, np.concatenate([enrolled_sound, enrolled_sound, enrolled_sound[:8_000]]))
+    return path
+
+
+def detections(out: str) -> list[dict[str, float | str]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_a_file_gives_one_json_object_per_word(cli: Cli, enrolled: StoredWord, sound_file: Path) -> None:
+    status, out, err = cli("listen", "--from", sound_file, "--json")
+    assert status == 0
+    found = detections(out)
+    assert [d["word"] for d in found] == ["connect", "connect"]
+    assert all(set(d) == {"word", "start_s", "end_s", "score", "threshold"} for d in found)
+    info = enrolled.info
+    assert found[0]["threshold"] == pytest.approx(info.calibration.threshold)
+    assert all(d["score"] >= d["threshold"] and d["end_s"] > d["start_s"] for d in found)  # type: ignore[operator]
+    assert err.count("\n") == 1  # what is listened for
+
+
+def test_a_pipe_is_heard_as_the_file_is(cli: Cli, enrolled: StoredWord, sound_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = soundfile.read(sound_file, dtype="int16")[0].astype("<i2")
+    from_file = cli("listen", "--from", sound_file)[1]
+    for options, pcm in (
+        ([], samples.tobytes()),
+        (["--channels", "2", "--format", "s32le", "--rate", "16000"], (np.repeat(samples[:, None], 2, 1).astype("<i4") << 16).tobytes()),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pcm)))
+        status, out, _ = cli("listen", "--from", "-", *options)
+        assert status == 0
+        assert out == from_file
+
+
+@pytest.mark.parametrize(
+    ("options", "pcm"),
+    [
+        ([], b""),
+        ([], b"\x00"),
+        (["--format", "s17le"], b"\0" * 100),
+        (["--rate", "0"], b"\0" * 100),
+        (["--rate", "-5"], b"\0" * 100),
+        (["--channels", "0"], b"\0" * 100),
+        (["--format", "f32le"], np.full(100, np.nan, "<f4").tobytes()),
+        ([], b"RIFF" + b"\0" * 96),
+    ],
+)
+def test_a_pipe_that_is_no_sound_is_refused(cli: Cli, enrolled: StoredWord, monkeypatch: pytest.MonkeyPatch, options: list[str], pcm: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pcm)))
+    status, out, err = cli("listen", "--from", "-", *options)
+    assert (status, out) == (2, "")
+    assert len([line for line in err.splitlines() if "listening for" not in line]) == 1
+
+
+def test_files_that_are_no_sound_are_refused(cli: Cli, enrolled: StoredWord, tmp_path: Path, sound_file: Path) -> None:
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "cut.wav").write_bytes(sound_file.read_bytes()[:20_000])
+    soundfile.write(tmp_path / "nan.wav", np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    for name in ("missing.wav", "empty.wav", "text.wav", "cut.wav", "nan.wav", "."):
+        status, out, err = cli("listen", "--from", tmp_path / name)
+        assert (status, out) == (2, ""), name
+        assert len([line for line in err.splitlines() if "listening for" not in line]) == 1, err
+
+
+def test_silence_holds_no_word(cli: Cli, enrolled: StoredWord, tmp_path: Path) -> None:
+    write_wav(tmp_path / "silence.wav", np.zeros(80_000, np.float32))
+    assert cli("listen", "--from", tmp_path / "silence.wav")[:2] == (0, "")
+
+
+def test_without_words_the_remedy_is_told(cli: Cli, sound_file: Path) -> None:
+    status, out, err = cli("listen", "--from", sound_file)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "app enroll WORD" in err
+
+
+def test_a_damaged_word_does_not_silence_the_others(cli: Cli, enrolled: StoredWord, sound_file: Path) -> None:
+    (WordStore().directory / "lamp-0000.safetensors").write_bytes(b"broken")
+    status, out, err = cli("listen", "--from", sound_file, "--json")
+    assert status == 0
+    assert len(detections(out)) == 2
+    assert "lamp-0000.safetensors: damaged" in err
+
+
+def test_words_of_another_model_are_named(cli: Cli, enrolled: StoredWord, sound_file: Path, new_word: Callable[..., StoredWord]) -> None:
+    WordStore().put(new_word("lamp"))
+    status, out, err = cli("listen", "--from", sound_file, "--model", enrolled.info.model, "--json")
+    assert status == 0
+    assert len(detections(out)) == 2
+    assert "passed over 'lamp'" in err
+
+
+@pytest.mark.parametrize("options", [["--rate", "8000"], ["--channels", "2"], ["--format", "u8"], ["--device", "1"]])
+def test_options_of_another_source_are_refused(cli: Cli, sound_file: Path, options: list[str]) -> None:
+    status, _, err = cli("listen", "--from", sound_file, *options)
+    assert (status, err.count("\n")) == (2, 1)
+
+
+def test_the_model_of_the_words_may_be_gone(cli: Cli, enrolled: StoredWord, sound_file: Path, tmp_path: Path) -> None:
+    info = enrolled.info.model_copy(update={"model": str(tmp_path / "gone.safetensors")})
+    WordStore().put(StoredWord(info=info, shots=enrolled.shots))
+    status, _, err = cli("listen", "--from", sound_file)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "gone.safetensors" in err
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.3, 3.0, 6.0])
+def test_an_interrupt_ends_listening_with_status_0_and_no_traceback(enrolled: StoredWord, wait_s: float) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "listen", "--from", "-", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        assert program.stdin is not None
+        program.stdin.write(b"\0" * 32_000)
+        program.stdin.flush()
+        time.sleep(0.2 + wait_s)  # the interpreter itself has started after the first fifth
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=60)
+    assert program.returncode == 0, err
+    assert out == b""
+    assert b"Traceback" not in err
+
+
+def test_a_long_file_is_never_in_memory_as_a_whole(enrolled: StoredWord, tmp_path: Path) -> None:
+    from app.commands.listen import open_source
+
+    path = tmp_path / "long.flac"
+    with soundfile.SoundFile(path, "w", 16_000, 1) as file:
+        for _ in range(10):
+            file.write(np.zeros(16_000 * 60, np.int16))
+    import tracemalloc
+
+    with open_source(str(path), None, {}) as blocks:
+        next(blocks)
+        tracemalloc.start()
+        seconds = sum(len(block) for block in blocks) / 16_000
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert seconds == pytest.approx(600, abs=1)
+    assert peak < 2_000_000  # bytes; the whole takes 38 million

@@ -1,0 +1,70 @@
+"""Enrolling and listening through a real audio system: what is played into a virtual microphone is learnt and recognised."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.store import WordStore
+
+RECORDING = Path(__file__).resolve().parents[2] / "app" / "demo_voices" / "enroll.flac"
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def test_a_word_is_enrolled_and_recognised_through_the_microphone(
+    virtual_microphone: Any, cli: Cli, tiny_model: Path, enrolled_sound: NDArray[np.float32], home: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    room = (1e-3 * rng.standard_normal(16_000)).astype(np.float32)
+    player = virtual_microphone.play(np.concatenate([room, enrolled_sound, np.tile(room, 8)]), before_s=2.0)
+    try:
+        status, out, _ = cli("enroll", "connect", "--model", tiny_model, "--json")
+    finally:
+        player.terminate()
+        player.wait()
+    assert status == 0
+    told = json.loads(out)
+    assert told["heard"][0]["source"].startswith("microphone ")
+    assert told["heard"][0]["duration_s"] == pytest.approx(0.5, abs=0.25)
+    assert WordStore().get("connect") is not None
+
+    environment = {**virtual_microphone.environment, "SAYONCE_HOME": str(home)}
+    command = [sys.executable, "-m", "app", "listen", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as program:
+        assert program.stderr is not None
+        assert "listening for connect" in program.stderr.readline()
+        player = virtual_microphone.play(np.concatenate([room, enrolled_sound, np.tile(room, 4)]))
+        assert program.stdout is not None
+        line = program.stdout.readline()
+        time.sleep(1.0)
+        program.send_signal(signal.SIGINT)
+        rest, errors = program.communicate(timeout=30)
+        player.terminate()
+        player.wait()
+    assert program.returncode == 0, errors
+    assert json.loads(line)["word"] == "connect"
+    assert rest == ""
+    assert "Traceback" not in errors
+
+
+def test_an_unknown_device_is_refused(virtual_microphone: Any, cli: Cli, tiny_model: Path) -> None:
+    assert cli("enroll", "connect", "--from", RECORDING, "--model", tiny_model)[0] == 0
+    for arguments in (["listen", "--device", "nonesuch"], ["enroll", "lamp", "--model", tiny_model, "--device", "977"]):
+        status, out, err = cli(*arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "app devices" in err
+
+
+def test_the_microphone_is_listed(virtual_microphone: Any, cli: Cli) -> None:
+    status, out, _ = cli("devices", "--json")
+    assert status == 0
+    assert any(device["default"] for device in json.loads(out))
