@@ -76,7 +76,7 @@ def draw(record: Record, path: Path) -> None:
             axes[0, column].set_title(title, loc="left", fontweight="bold")
             axes[3, column].set_xlabel("time (s)")
             axes[3, column].set_xlim(0, spans[column])
-        for row, label in enumerate(("input\nspikes", "learning network\nspikes", "learning\nsignals", "readout\n(standard deviations)")):
+        for row, label in enumerate(("input\nspikes", "learning network\nspikes", "learning\nsignals", "readout\n(normalised)")):
             axes[row, 0].set_ylabel(label)
         axes[2, 1].text(0.5, 0.5, "the generator of learning signals is off", transform=axes[2, 1].transAxes, ha="center", va="bottom", color=FAINT)
         _readout(axes[3, 1], record)

@@ -6,9 +6,9 @@ it has fallen below the threshold again, or 0.3 s after its maximum, whichever c
 * among words whose scores peak within 0.3 s of each other one spoken word is meant: that which exceeds its own threshold most;
 * for the **refractory time** after its peak a word cannot fire again, and after firing its score must fall below the threshold first.
 
-The **edges** come from voice activity. The end is the last voiced frame before the peak. The start is where that voiced run began or, when the run
-is much longer than the enrolled word (no pause before it), the end minus the enrolled length. A short gap inside a word (a stop consonant) does not
-end a run.
+The **edges** come from voice activity. The score of the enrolled utterance itself peaked a known lag after its end, and the utterance had a known
+length; where a stretch of voice ends or begins near the times that follow from them, the word does so too; in running speech, where none does,
+those times are taken as they are. A short gap inside a word (a stop consonant) does not end a stretch.
 """
 
 import math
@@ -23,9 +23,10 @@ FRAME_S = 0.02  # of voice activity
 HOLD_S = 0.3  # how long a maximum must stand, and how close two peaks are one spoken word
 REFRACTORY_S = 1.0
 GAP_FRAMES = 10  # 200 ms: silence of this length and less is inside a word
-FEWEST_FRAMES = 3
-SURPLUS = 1.5  # a run longer than the enrolled word by this factor holds more than the word
-LAG_S = 1.0  # a word whose score peaks later than this after the last voice was not heard as voice at all
+FEWEST_FRAMES = 3  # voiced frames of a stretch of voice: one or two are a click
+END_TOLERANCE_S = 0.25  # between where a word should end and where a voice does
+START_TOLERANCE = 0.75  # the same for the start, as a share of the enrolled length: people speak faster and slower
+SHORTEST_S = 0.1  # of a word
 MEMORY_S = 10.0  # how far back voice activity is kept
 
 
@@ -45,6 +46,7 @@ class Rule(NamedTuple):
     word: str
     threshold: float
     duration_s: float  # of the enrolled utterance
+    lag_s: float = 0.0  # from the end of the enrolled utterance to the peak of its own score
 
 
 class _Peak(NamedTuple):
@@ -133,7 +135,7 @@ class Detector:
             self._last_s = peak.time_s
             self._ready_s[w] = peak.time_s + self._refractory_s
             rule = self._rules[w]
-            said.append((peak.time_s, Detection(rule.word, *self._edges(peak.time_s, rule.duration_s), peak.score, rule.threshold)))
+            said.append((peak.time_s, Detection(rule.word, *self._edges(peak.time_s, rule), peak.score, rule.threshold)))
         return [detection for _, detection in sorted(said)]
 
     def _end(self, w: int) -> None:
@@ -141,18 +143,31 @@ class Detector:
         self._peaks[w] = None
         self._armed[w] = False
 
-    def _edges(self, peak_s: float, duration_s: float) -> tuple[float, float]:
+    def _edges(self, peak_s: float, rule: Rule) -> tuple[float, float]:
         """Find the edges of the word whose score peaked at a time."""
+        runs = self._runs_before(peak_s)
+        if runs and runs[-1][1] > peak_s - 1.5 * FRAME_S:
+            runs[-1] = (runs[-1][0], math.inf)  # the voice goes on: this is no end
+        expected = max(0.0, peak_s - rule.lag_s)
+        end_s = min((end for _, end in runs), key=lambda end: abs(end - expected), default=math.inf)
+        if abs(end_s - expected) > END_TOLERANCE_S:
+            end_s = expected
+        expected = max(0.0, end_s - rule.duration_s)
+        starts = [start for start, _ in runs if start < end_s - SHORTEST_S]
+        start_s = min(starts, key=lambda start: abs(start - expected), default=-math.inf)
+        if abs(start_s - expected) > START_TOLERANCE * rule.duration_s:
+            start_s = expected
+        return round(start_s, 3), round(end_s, 3)
+
+    def _runs_before(self, time_s: float) -> list[tuple[float, float]]:
+        """Return the stretches of voice up to a time: (start, end) in seconds."""
         first = self._frames - len(self._voiced)  # frame that _voiced begins with
-        voiced = [k for k, flag in enumerate(self._voiced, first) if flag and k < round(peak_s / FRAME_S)]
-        run: list[int] = []
-        while voiced and len(run) < FEWEST_FRAMES:  # a frame or two alone are a click, no word
-            run = [voiced.pop()]
-            while voiced and run[-1] - voiced[-1] <= GAP_FRAMES:
-                run.append(voiced.pop())
-        if len(run) < FEWEST_FRAMES or peak_s - run[0] * FRAME_S > LAG_S:
-            return round(max(0.0, peak_s - duration_s), 3), round(peak_s, 3)
-        start_s, end_s = run[-1] * FRAME_S, (run[0] + 1) * FRAME_S
-        if end_s - start_s > SURPLUS * duration_s:
-            start_s = end_s - duration_s
-        return round(max(0.0, start_s), 3), round(end_s, 3)
+        runs: list[list[int]] = []  # first frame, last frame, voiced frames
+        for k, flag in enumerate(self._voiced, first):
+            if not flag or k >= round(time_s / FRAME_S):
+                continue
+            if runs and k - runs[-1][1] <= GAP_FRAMES:
+                runs[-1][1:] = [k, runs[-1][2] + 1]
+            else:
+                runs.append([k, k, 1])
+        return [(begin * FRAME_S, (end + 1) * FRAME_S) for begin, end, count in runs if count >= FEWEST_FRAMES]

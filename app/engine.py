@@ -50,6 +50,24 @@ class Engine:
         found = calibrate(self.backend, self.model, list(shots))
         return Calibration(offset=found.offset, scale=found.scale, threshold=found.threshold)
 
+    def lag(self, shots: Sequence["Shot"], ends_s: Sequence[float]) -> float:
+        """Measure how long after the end of its utterances a word's score peaks; the word stays deployed, alone.
+
+        Args:
+            shots: of the word.
+            ends_s: where the speech of each ends in what was heard.
+
+        Returns:
+            Seconds, the mean over the utterances, not negative.
+        """
+        self.backend.deploy([shots])
+        lags = []
+        for shot, end_s in zip(shots, ends_s, strict=True):
+            self.backend.reset()
+            peak = int(np.argmax(self.backend.process(shot.inputs)[:, 0]))
+            lags.append((peak + 1) * self.step_s - end_s)
+        return max(0.0, float(np.mean(lags)))
+
     def deploy(self, words: Sequence[StoredWord]) -> None:
         """Run the networks of these words, from rest."""
         self.backend.deploy([word.shots for word in words])
@@ -63,7 +81,7 @@ def normalise(raw: NDArray[np.float32], words: Sequence[StoredWord]) -> NDArray[
         words: W words with their calibration.
 
     Returns:
-        [..., W] in standard deviations over what the background scores.
+        [..., W] 0 for ordinary background, 1 where a tenth of it scores higher.
     """
     offset = np.array([word.info.calibration.offset for word in words], np.float32)
     scale = np.array([word.info.calibration.scale for word in words], np.float32)

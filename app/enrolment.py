@@ -60,6 +60,7 @@ def judge(samples: NDArray[np.float32], source: str) -> Utterance:
     from audio.constants import SAMPLE_RATE
     from audio.errors import AudioError
     from audio.quality import assess
+    from priming.episodes import BEFORE_S
 
     quality = assess(samples)
     reasons = [problem.message for problem in quality.verdict if problem.fatal]
@@ -71,6 +72,7 @@ def judge(samples: NDArray[np.float32], source: str) -> Utterance:
         source=source,
         heard_at=now(),
         duration_s=round(quality.speech_end_s - quality.speech_start_s, 3),
+        end_s=round(BEFORE_S + quality.speech_end_s - begin / SAMPLE_RATE, 3),
         level_dbfs=round(quality.level_dbfs, 1),
         snr_db=round(quality.snr_db, 1),
         remarks=tuple(problem.message for problem in quality.verdict),
@@ -131,19 +133,31 @@ def store_shots(engine: Engine, store: WordStore, word: str, shots: Sequence[tup
         earlier = None if replace else store.get(word)
         same_model_or_refuse(earlier, engine)
         known = list(zip(earlier.shots, earlier.info.shots, strict=True)) if earlier else []
-        together = [*known, *shots]
-        learnt = tuple(shot for shot, _ in together)
-        info = WordInfo(
-            word=word,
-            model=engine.reference,
-            model_sha256=engine.model.sha256,
-            created=earlier.info.created if earlier else now(),
-            calibration=engine.calibrate(learnt),
-            shots=tuple(about for _, about in together),
-        )
-        stored = StoredWord(info=info, shots=learnt)
+        stored = describe(engine, word, [*known, *shots], created=earlier.info.created if earlier else now())
         store.put(stored)
     return stored
+
+
+def describe(engine: Engine, word: str, shots: Sequence[tuple["Shot", ShotInfo]], created: str) -> StoredWord:
+    """Calibrate a word and write down everything about it; the word stays deployed, alone.
+
+    Args:
+        engine: that the shots were learnt on.
+        word: clean name.
+        shots: all of the word's, and where they are from.
+        created: when the word was enrolled first.
+    """
+    learnt = tuple(shot for shot, _ in shots)
+    info = WordInfo(
+        word=word,
+        model=engine.reference,
+        model_sha256=engine.model.sha256,
+        created=created,
+        calibration=engine.calibrate(learnt),
+        lag_s=round(engine.lag(learnt, [about.end_s for _, about in shots]), 3),
+        shots=tuple(about for _, about in shots),
+    )
+    return StoredWord(info=info, shots=learnt)
 
 
 def enroll(

@@ -71,7 +71,7 @@ class Listener:
         self.engine.backend.reset()
         self._stream = self.engine.encoder.stream()
         self._voice = VoiceDetector()
-        rules = [Rule(word.info.word, word.info.calibration.threshold, word.info.duration_s) for word in self.words]
+        rules = [Rule(info.word, info.calibration.threshold, info.duration_s, info.lag_s) for info in (word.info for word in self.words)]
         self._detector = Detector(rules, self.engine.step_s)
         self._heard = 0
         self.scores = np.full(len(self.words), -np.inf, np.float32)

@@ -48,6 +48,7 @@ class ShotInfo(_Frozen):
     source: str  # file name or microphone
     heard_at: str  # ISO 8601, UTC
     duration_s: FiniteFloat = Field(gt=0)  # of the speech
+    end_s: FiniteFloat = Field(ge=0)  # where the speech ends in what the network heard
     level_dbfs: FiniteFloat
     snr_db: FiniteFloat
     remarks: tuple[str, ...] = ()  # problems that did not stop it from being learnt
@@ -62,6 +63,7 @@ class WordInfo(_Frozen):
     model_sha256: str
     created: str  # ISO 8601, UTC
     calibration: Calibration
+    lag_s: FiniteFloat = Field(ge=0)  # from the end of an utterance to the peak of its score
     shots: tuple[ShotInfo, ...] = Field(min_length=1)
 
     @property

@@ -135,7 +135,9 @@ def main(
         for name, scorer in scorers.items():
             scores[name].append(scorer(heard))
     summaries = {name: summarise(each, labels) for name, each in scores.items()}
-    show(summaries, f"{primed.name}: {ways}-way {shots}-shot, {role} words{'' if role == 'test' else f' ({subset})'}, {episodes} episodes, seed {seed}")
+    show(
+        summaries, f"{primed.name}: {ways}-way {shots}-shot, {role} words{'' if role == 'test' else f' ({subset})'}, {episodes} episodes, seed {seed}"
+    )
     change_in, change_rec = np.mean(network.changes, axis=0)
     print(f"an enrolment changes the weights by: W_in {change_in:.1%}, W_rec {change_rec:.1%} of their norm")
 

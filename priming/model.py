@@ -83,7 +83,7 @@ def save_model(
     """
     from safetensors.numpy import save
 
-    tensors = {f"weight.{name}": tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
+    tensors: dict[str, NDArray[Any]] = {f"weight.{name}": tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
     tensors |= {f"encoder.{name}": np.ascontiguousarray(array) for name, array in encoder_constants.items()}
     tensors["background"] = np.packbits(background, axis=1)
     write_atomically(path, save(tensors, metadata={"sayonce": config.model_dump_json()}))

@@ -48,7 +48,9 @@ def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int) -> dic
         return low + (high - low) * torch.rand(count, generator=rng)
 
     before_end = torch.arange(round(GATE_SPAN_MS / config.step_ms) - 1, -1, -1) * config.step_ms
-    profile = (-0.5 * ((before_end - GATE_CENTER_MS) / GATE_WIDTH_MS) ** 2).clamp_min(0.9 * -MAX_LOG_GATE)  # inside the bound: a clamped entry has no gradient
+    profile = (-0.5 * ((before_end - GATE_CENTER_MS) / GATE_WIDTH_MS) ** 2).clamp_min(
+        0.9 * -MAX_LOG_GATE
+    )  # inside the bound: a clamped entry has no gradient
     variance = float((input_rate * (1 - input_rate)).sum())
     in_scale = INPUT_GAIN / math.sqrt(max(variance, 1.0))
     w_in = normal(n, i, scale=in_scale)

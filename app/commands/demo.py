@@ -45,9 +45,9 @@ def run(out: str, data: str | None, model: str | None, backend: str) -> None:
     """Enroll from one utterance, listen to a stream, print and draw what happened."""
     from app import demo_figure, demo_material, terminal
     from app.engine import normalise, open_engine
-    from app.enrolment import judge
+    from app.enrolment import describe, judge
     from app.live import Listener
-    from app.store import StoredWord, WordInfo, now
+    from app.store import now
     from priming.episodes import hearing
 
     began = time.monotonic()
@@ -59,15 +59,8 @@ def run(out: str, data: str | None, model: str | None, backend: str) -> None:
     if not hasattr(engine.backend, "learn_traced"):
         raise AppError(f"the backend {backend} does not tell what its networks do; the demo needs one that does, such as torch")
     shot, learning = engine.backend.learn_traced(engine.encoder.encode(hearing(utterance.speech)))
-    info = WordInfo(
-        word=material.word,
-        model=engine.reference,
-        model_sha256=engine.model.sha256,
-        created=now(),
-        calibration=engine.calibrate([shot]),
-        shots=(utterance.about,),
-    )
-    word = StoredWord(info=info, shots=(shot,))
+    word = describe(engine, material.word, [(shot, utterance.about)], created=now())
+    info = word.info
     recorder = _Recorder(engine.backend)
     listener = Listener([word], engine=dataclasses.replace(engine, backend=recorder))
     terminal.out.print(f"learnt “{material.word}” from one utterance of {info.duration_s:.2f} s; listening to other voices\n")

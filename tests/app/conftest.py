@@ -50,13 +50,14 @@ def make_shot(seed: int = 0, steps: int = 9, inputs: int = 13, neurons: int = 5)
 
 def make_word(word: str = "lamp", shots: int = 1, sha256: str = SHA, threshold: float = 2.0, duration_s: float = 0.5) -> StoredWord:
     """An enrolled word without a network behind it."""
-    about = ShotInfo(source="kitchen.wav", heard_at="2026-01-01T00:00:00+00:00", duration_s=duration_s, level_dbfs=-20.0, snr_db=30.0)
+    about = ShotInfo(source="kitchen.wav", heard_at="2026-01-01T00:00:00+00:00", duration_s=duration_s, end_s=1.5, level_dbfs=-20.0, snr_db=30.0)
     info = WordInfo(
         word=word,
         model="embedding",
         model_sha256=sha256,
         created="2026-01-01T00:00:00+00:00",
         calibration=Calibration(offset=0.5, scale=0.1, threshold=threshold),
+        lag_s=0.0,
         shots=(about,) * shots,
     )
     return StoredWord(info=info, shots=tuple(make_shot(k) for k in range(shots)))

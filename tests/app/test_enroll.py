@@ -3,6 +3,10 @@
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +180,30 @@ def test_an_interrupt_while_learning_stores_nothing(cli: Cli, tiny_model: Path, 
     monkeypatch.setattr(TorchBackend, "learn", interrupt)
     assert cli("enroll", "connect", "--from", RECORDING, "--model", tiny_model) == (130, "", "")
     assert WordStore().words() == []
+
+
+def test_two_programs_that_enroll_at_once_lose_no_shot(tiny_model: Path) -> None:
+    command = [sys.executable, "-m", "app", "enroll", "connect", "--from", str(RECORDING), "--model", str(tiny_model), "--json"]
+    programs = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    told = sorted(json.loads(program.communicate(timeout=120)[0])["shots"] for program in programs)
+    assert told == [1, 2]
+    assert len(WordStore().require("connect").shots) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("wait_s", [0.2, 1.0, 2.5])
+def test_an_interrupt_at_any_moment_leaves_a_whole_store(tiny_model: Path, wait_s: float) -> None:
+    command = [sys.executable, "-m", "app", "enroll", "connect", "--from", str(RECORDING), "--model", str(tiny_model)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        time.sleep(wait_s)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=120)
+    assert b"Traceback" not in errors
+    assert program.returncode in (130, 0)  # 0: it was done before
+    found = WordStore().get("connect")
+    assert (found is not None and len(found.shots) == 1) if program.returncode == 0 else True
+    folder = WordStore().directory
+    assert not folder.exists() or not list(folder.glob(".*.part"))
 
 
 def test_the_microphones_options_do_not_go_with_files(cli: Cli) -> None:
