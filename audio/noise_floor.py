@@ -44,6 +44,8 @@ def noise_floor(samples: NDArray[np.float32], length: int, seed: int = 0) -> NDA
     Returns:
         float32 [length], stationary Gaussian noise; never digital silence.
     """
+    if length == 0:
+        return np.zeros(0, np.float32)
     rng = np.random.default_rng(seed)
     white = rng.standard_normal(length + FRAME)
     quiet = quietest_stretch(samples).astype(np.float64)

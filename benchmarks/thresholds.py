@@ -2,8 +2,9 @@
 
     python benchmarks/thresholds.py --data DIR [--model embedding] [--hours 1] [--enrolments 3]
 
-Every validation word that was said in isolation is enrolled from one utterance, several times. Misses: clips of the word by other speakers. False accepts: windows of 3 s of validation speech and noise in which the word's score passes the threshold, per hour and enrolled word;
-a window whose alignment holds the word does not count.
+Every validation word that was said in isolation is enrolled from one utterance, several times. Misses: clips of the word by other speakers. False
+accepts: windows of 3 s of validation speech and noise in which the word's score passes the threshold, per hour and enrolled word; a window whose
+alignment holds the word does not count.
 """
 
 from collections import defaultdict

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.store import WordStore
+from audio.microphone import Microphone
 
 RECORDING = Path(__file__).resolve().parents[2] / "app" / "demo_voices" / "enroll.flac"
 
@@ -25,10 +26,18 @@ def test_a_word_is_enrolled_and_recognised_through_the_microphone(
 ) -> None:
     rng = np.random.default_rng(0)
     room = (1e-3 * rng.standard_normal(16_000)).astype(np.float32)
-    player = virtual_microphone.play(np.concatenate([room, enrolled_sound, np.tile(room, 8)]), before_s=2.0)
-    try:
+    players = []
+    enter = Microphone.__enter__
+
+    def speak_once_open(microphone: Microphone) -> Microphone:
+        opened = enter(microphone)
+        players.append(virtual_microphone.play(np.concatenate([room, enrolled_sound, np.tile(room, 8)])))
+        return opened
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Microphone, "__enter__", speak_once_open)
         status, out, _ = cli("enroll", "connect", "--model", tiny_model, "--json")
-    finally:
+    for player in players:
         player.terminate()
         player.wait()
     assert status == 0

@@ -1,0 +1,160 @@
+"""A made-up corpus in which everything that priming does can be shown in seconds.
+
+Words are two or three syllables, each a voice with one formant or a band of noise; speakers differ in pitch, tempo, level and how long a vocal tract
+they have. Every role, split and kind of recording of a real data folder is there.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from audio.constants import SAMPLE_RATE
+from audio.files import write_wav
+from priming.config import PrimeConfig
+from priming.model import PrimedModel, load_model
+from priming.outer_loop import StepReport, prime
+from priming.workspace import Workspace, open_workspace
+from snn.learner import LearnerConfig
+
+FORMANTS = (450.0, 1000.0, 1900.0, 3300.0)  # Hz, of the voiced syllables
+BANDS = ((2500.0, 4000.0), (4500.0, 7000.0))  # Hz, of the noisy ones
+SPEAKERS = {"train": 7, "validation": 7, "test": 7}
+WORDS = {"prime": 12, "validation": 6, "test": 6}
+HEADER = "path,corpus,language,word,word_role,speaker,speaker_split,duration_s"
+NEURONS, GENERATOR = 24, 8
+
+
+def _band(length: int, low: float, high: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """White noise of unit level between two frequencies."""
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
+    spectrum[(frequency < low) | (frequency > high)] = 0
+    sound: NDArray[np.float64] = np.fft.irfft(spectrum, length)
+    return sound / sound.std()
+
+
+def _syllable(kind: int, pitch: float, tract: float, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    length = round(seconds * SAMPLE_RATE)
+    if kind >= len(FORMANTS):
+        low, high = BANDS[kind - len(FORMANTS)]
+        sound = _band(length, low * tract, min(high * tract, 7600.0), rng)
+    else:
+        time = np.arange(length) / SAMPLE_RATE
+        harmonics = np.arange(1, int(7000 / pitch))
+        weight = np.exp(-0.5 * (np.log(harmonics * pitch / (FORMANTS[kind] * tract)) / 0.2) ** 2)
+        sound = weight @ np.sin(2 * np.pi * pitch * harmonics[:, None] * time + rng.uniform(0, 6, (len(harmonics), 1)))
+        sound /= sound.std()
+    return sound * np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 0.5
+
+
+def speak(word: tuple[int, ...], speaker: int, take: int) -> NDArray[np.float32]:
+    """Say a word: float32 [n] at 16 kHz; the voice is the speaker's, the details are the take's."""
+    voice = np.random.default_rng([1, speaker])
+    pitch, tract = voice.uniform(90, 250), voice.uniform(0.85, 1.18)
+    tempo, level = voice.uniform(0.8, 1.25), voice.uniform(0.02, 0.15)
+    rng = np.random.default_rng([2, speaker, take, *word])
+    pieces = [_syllable(kind, pitch * rng.uniform(0.95, 1.05), tract, rng.uniform(0.1, 0.16) / tempo, rng) for kind in word]
+    said = np.concatenate([np.zeros(rng.integers(300, 1600)), *pieces, np.zeros(600)])
+    return (level * said / np.abs(said).max() + 1e-3 * rng.standard_normal(len(said))).astype(np.float32)
+
+
+def syllables() -> dict[str, list[tuple[int, ...]]]:
+    """The words of each role, all different."""
+    rng = np.random.default_rng(7)
+    kinds = len(FORMANTS) + len(BANDS)
+    drawn: dict[tuple[int, ...], None] = {}
+    while len(drawn) < sum(WORDS.values()):
+        drawn[tuple(int(kind) for kind in rng.choice(kinds, rng.integers(2, 4), replace=False))] = None
+    words = iter(drawn)
+    return {role: [next(words) for _ in range(count)] for role, count in WORDS.items()}
+
+
+def write_corpus(folder: Path) -> Path:
+    """Write recordings and their manifest: every role is said by the speakers of its split, test words by validation speakers too."""
+    lines = [HEADER]
+    people = {split: [f"{split}{n}" for n in range(count)] for split, count in SPEAKERS.items()}
+    numbers = {name: number for number, name in enumerate(name for names in people.values() for name in names)}
+
+    def add(path: str, labels: str, samples: NDArray[np.float32], said_by: str = ",train") -> None:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        write_wav(folder / path, samples)
+        lines.append(f"{path},{labels},{said_by},{len(samples) / SAMPLE_RATE}")
+
+    said = [("prime", "train"), ("validation", "validation"), ("test", "test"), ("test", "validation")]
+    for role, split in said:
+        for index, word in enumerate(syllables()[role]):
+            for speaker in people[split]:
+                name = f"{role}{index}"
+                labels = f"speech_commands,en,{name},{role}"
+                add(f"{name}/{speaker}_nohash_0.wav", labels, speak(word, numbers[speaker], 0), f"{speaker},{split}")
+    rng = np.random.default_rng(3)
+    for split in SPEAKERS:
+        for number in range(2):
+            hum = 0.02 * _band(round(3.4 * SAMPLE_RATE), 50.0, 600.0 + 2000 * number, rng)
+            add(f"noise/{split}{number}.wav", "background_noise,,,noise", hum.astype(np.float32), f",{split}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of 12 words for priming, 6 for validation and 6 for test, by 7 speakers of each split, and noise."""
+    return write_corpus(tmp_path_factory.mktemp("toy"))
+
+
+MakeConfig = Callable[..., PrimeConfig]
+
+
+@pytest.fixture(scope="session")
+def toy_config(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
+    """Configurations of short runs on the made-up corpus, which share what is encoded."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def make(out: Path, **changes: Any) -> PrimeConfig:
+        settings: dict[str, Any] = {
+            "data": toy_corpus,
+            "out": out,
+            "encoder": "mel",
+            "steps": 8,
+            "cache": cache,
+            "clip_ms": 1040.0,
+            "readout_share": 0.5,
+            "readout_ways": 6,
+            "eprop_ways": 4,
+            "validations": 0,
+            "validation_episodes": 10,
+            "learner": LearnerConfig(
+                inputs=320, step_ms=20.0, groups=(NEURONS,), lsg_neurons=GENERATOR, readout_tau_ms=100.0, delays_ms=(0.0, 160.0, 320.0)
+            ),
+        }
+        return PrimeConfig(**(settings | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_workspace(toy_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """What every short run reads."""
+    return open_workspace(toy_config(tmp_path_factory.mktemp("unused") / "m.safetensors"), lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def toy_run(
+    toy_config: MakeConfig, toy_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[PrimedModel, list[StepReport], list[str], Path]:
+    """A model that was primed long enough to have learnt something: the model, its steps, what was announced, its file."""
+    reports: list[StepReport] = []
+    lines: list[str] = []
+    config = toy_config(tmp_path_factory.mktemp("run") / "toy.safetensors", steps=80, validations=2)
+    path = prime(config, watch=reports.append, announce=lines.append)
+    return load_model(path), reports, lines, path
+
+
+@pytest.fixture(scope="session")
+def toy_model(toy_run: tuple[PrimedModel, list[StepReport], list[str], Path]) -> PrimedModel:
+    """The model alone."""
+    return toy_run[0]
