@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from app.store import Calibration, StoredWord
+from app.store import StoredWord
 
 if TYPE_CHECKING:
     from audio.encoder import SpikeEncoder
     from hardware import Backend, Shot
+    from priming.calibration import Calibration
     from priming.model import PrimedModel
 
 
@@ -43,12 +44,11 @@ class Engine:
 
         return self.backend.learn(self.encoder.encode(hearing(speech)))
 
-    def calibrate(self, shots: Sequence["Shot"]) -> Calibration:
+    def calibrate(self, shots: Sequence["Shot"]) -> "Calibration":
         """Find how a word's raw scores are to be read; the word stays deployed, alone."""
         from priming.calibration import calibrate
 
-        found = calibrate(self.backend, self.model, list(shots))
-        return Calibration(offset=found.offset, scale=found.scale, threshold=found.threshold)
+        return calibrate(self.backend, self.model, shots)
 
     def lag(self, shots: Sequence["Shot"], ends_s: Sequence[float]) -> float:
         """Measure how long after the end of its utterances a word's score peaks; the word stays deployed, alone.

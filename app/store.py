@@ -8,7 +8,6 @@ named in a warning and passed over: one bad file does not silence the other word
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from app.errors import StoreError
 from app.names import SUFFIX, clean, file_name
+from priming.atomic import PARTIAL, write_atomically
+from priming.calibration import Calibration
 
 if TYPE_CHECKING:
     from hardware import Shot
@@ -32,14 +33,6 @@ MAX_BYTES = 64 << 20  # a word takes some hundred kB; what is larger is no word
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Calibration(_Frozen):
-    """How raw scores of a word become comparable: (raw - offset) / scale, accepted from the threshold on."""
-
-    offset: FiniteFloat
-    scale: FiniteFloat = Field(gt=0)
-    threshold: FiniteFloat
 
 
 class ShotInfo(_Frozen):
@@ -157,7 +150,7 @@ class WordStore:
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.directory / ".lock", timeout=LOCK_SECONDS):
-                for left in self.directory.glob(".*.part"):  # only the holder of the lock writes: these are of a program that was killed
+                for left in self.directory.glob(f".*{PARTIAL}"):  # only the holder of the lock writes: these are of a program that was killed
                     left.unlink(missing_ok=True)
                 yield
         except Timeout:
@@ -165,8 +158,7 @@ class WordStore:
 
     def put(self, word: StoredWord) -> None:
         """Write a word, in one step; hold the lock when it is made from what was read."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path(word.info.word), encode(word))
+        write_atomically(self._path(word.info.word), encode(word), private=True)
 
     def contents(self, word: str) -> bytes | None:
         """Return the bytes of a word's file, or None: what `undo` goes by."""
@@ -192,7 +184,7 @@ class WordStore:
             if before is None:
                 self._path(clean(word)).unlink(missing_ok=True)
             else:
-                write_atomically(self._path(clean(word)), before)
+                write_atomically(self._path(clean(word)), before, private=True)
             return True
 
     def remove(self, *words: str) -> None:
@@ -294,34 +286,6 @@ def _shot(tensors: Mapping[str, Any], channels: Mapping[str, int], k: int) -> "S
     if len({len(array) for array in arrays.values() if array.ndim == 2}) != 1:
         raise ValueError("steps differ")
     return Shot(**arrays)
-
-
-def write_atomically(path: Path, contents: bytes) -> None:
-    """Replace a file in one step, flushed to the disk.
-
-    Args:
-        path: the file; its folder exists.
-        contents: all of it.
-
-    Raises:
-        OSError: it cannot be written (disk full, no permission); the old file is untouched.
-    """
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself must reach the disk
-        finally:
-            os.close(folder)
 
 
 def same_model(words: Sequence[StoredWord], sha256: str, reference: str) -> list[StoredWord]:

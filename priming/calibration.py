@@ -12,12 +12,15 @@ place cost four points of accuracy.) The threshold is the same for every word, c
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from hardware.backend import Backend, Shot
-from priming.model import PrimedModel
+
+if TYPE_CHECKING:
+    from priming.model import PrimedModel
 
 PIECE_MS = 1600.0  # a piece of the bank is as long as a spoken command with its surroundings
 LEVELS = (0.5, 0.9)  # quantiles that become 0 and 1
@@ -30,16 +33,16 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    offset: float
-    scale: float
-    threshold: float  # in normalised score
+    offset: FiniteFloat
+    scale: FiniteFloat = Field(gt=0)
+    threshold: FiniteFloat  # in normalised score, accepted from here on
 
     def normalise(self, raw: float) -> float:
         """Return the normalised score of a raw one."""
         return (raw - self.offset) / self.scale
 
 
-def calibrate_deployed(backend: Backend, model: PrimedModel) -> list[Calibration]:
+def calibrate_deployed(backend: Backend, model: "PrimedModel") -> list[Calibration]:
     """Calibrate every word that is deployed on a backend; leaves the backend reset.
 
     Args:
@@ -57,7 +60,7 @@ def calibrate_deployed(backend: Backend, model: PrimedModel) -> list[Calibration
     return [Calibration(offset=float(offset), scale=float(scale), threshold=THRESHOLD) for offset, scale in zip(low, scales, strict=True)]
 
 
-def calibrate(backend: Backend, model: PrimedModel, shots: Sequence[Shot]) -> Calibration:
+def calibrate(backend: Backend, model: "PrimedModel", shots: Sequence[Shot]) -> Calibration:
     """Calibrate one word.
 
     Args:

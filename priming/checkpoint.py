@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from priming.atomic import write_atomically
 from priming.errors import ModelError
-from priming.model import write_atomically
 
 
 @dataclass
@@ -48,13 +48,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = path.read_bytes()
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["sayonce-checkpoint"]
         tensors, state = load(content), json.loads(header)
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        parts: dict[str, dict[str, Tensor]] = {"weight": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, key = name.partition("/")
+            parts[part][key] = tensor
+        return Checkpoint(state["step"], state["elapsed_s"], parts["weight"], parts["optimizer"], state["configuration"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no checkpoint that can be resumed: start again without --resume") from error
-    parts: dict[str, dict[str, Tensor]] = {"weight": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        part, _, key = name.partition("/")
-        parts[part][key] = tensor
-    return Checkpoint(state["step"], state["elapsed_s"], parts["weight"], parts["optimizer"], state["configuration"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Adam, weights: dict[str, Tensor]) -> dict[str, Tensor]:

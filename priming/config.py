@@ -1,11 +1,14 @@
 """Configuration of a priming run, validated before anything expensive starts."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from snn.learner import LearnerConfig
+
+# What the encoders need differently. Mel bands carry no learnt features: the network has to find them first, in long cheap tasks.
+RECIPES: dict[str, dict[str, Any]] = {"mel": {"readout_share": 0.75, "readout_ways": 16}}
 
 
 class PrimeConfig(BaseModel):
@@ -18,7 +21,7 @@ class PrimeConfig(BaseModel):
     encoder: Literal["embedding", "mel"] = "embedding"
     minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     device: Literal["cpu", "cuda"] = "cpu"
     cache: Path | None = None  # parent of the cached spikes; the user's cache folder when None
     learner: LearnerConfig | None = None  # the encoder's default when None
@@ -47,6 +50,12 @@ class PrimeConfig(BaseModel):
     checkpoint_s: float = Field(default=60.0, gt=0)
     validations: int = Field(default=8, ge=0)  # during the run
     validation_episodes: int = Field(default=100, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, given: Any) -> Any:
+        """Take what is not given from the encoder's recipe."""
+        return RECIPES.get(given.get("encoder", "embedding"), {}) | given if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _one_budget(self) -> "PrimeConfig":

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from audio.encoder import EncoderConfig, SpikeEncoder, build_encoder
+from priming.atomic import write_atomically
 from priming.augmentation import AugmentationConfig, NoiseBank, augment
 from priming.corpus import Clip, load_many
 from priming.episodes import hearing
-from priming.gate import PrimingData
-from priming.model import write_atomically
+from priming.gate import PrimingData, admit
 
 CHUNK = 256  # clips of a chunk
 
@@ -126,18 +126,23 @@ def encode_features(
     """Encode clips, or read them where an earlier run already did.
 
     Args:
-        clips: to encode; those of priming have passed the gate (`PrimingData`).
+        clips: to encode.
         encoder: spike encoder, fitted.
         config: what to keep.
         directory: parent of the cache folders.
-        noise: where augmentation takes its noise; may be None without augmented copies.
+        noise: where augmentation takes its noise; may be None without augmented copies. Not None means for priming: clips then pass the gate.
         augmentation: ranges of the changes; the defaults when None.
         workers: processes; one per core when None.
         progress: called with chunks done and chunks in all.
 
     Returns:
         The features, memory-mapped.
+
+    Raises:
+        LeakError: for priming, a clip that is held back.
     """
+    if noise is not None:
+        admit(clips)
     ordered = tuple(sorted(clips, key=lambda clip: clip.key))
     augmentation = augmentation or AugmentationConfig()
     encoder_config: EncoderConfig = encoder.config  # type: ignore[attr-defined]

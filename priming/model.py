@@ -6,8 +6,6 @@ Tensors: `weight.*` of the learner, `encoder.*` constants of the encoder, and `b
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from audio.encoder import EncoderConfig, SpikeEncoder, build_encoder
+from audio.errors import AudioError
+from priming.atomic import write_atomically
 from priming.errors import ModelError
 from snn.learner import LearnerConfig
 
@@ -89,21 +89,6 @@ def save_model(
     write_atomically(path, save(tensors, metadata={"sayonce": config.model_dump_json()}))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def load_model(name_or_path: str | Path | None = None) -> PrimedModel:
     """Load a primed model.
 
@@ -121,14 +106,14 @@ def load_model(name_or_path: str | Path | None = None) -> PrimedModel:
     path = BUILT_IN / f"{wanted}.safetensors" if wanted in built_in_models() else Path(wanted)
     if not path.is_file():
         raise ModelError(f"no model '{wanted}': give a file that `app prime` wrote, or one of: {', '.join(built_in_models())}")
-    content = path.read_bytes()
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-        tensors = load(content)
-    except (SafetensorError, ValueError, AttributeError) as error:
+        content = path.read_bytes()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
+        tensors = load(content) if "sayonce" in header else {}
+    except (OSError, SafetensorError, ValueError, AttributeError, TypeError, KeyError) as error:  # KeyError: a type of number that numpy lacks
         raise ModelError(f"{path} is not a safetensors file, or it is damaged: copy it again or prime a new one") from error
-    if "sayonce" not in header:
-        raise ModelError(f"{path} is a safetensors file but no primed model of this program")
+    if not tensors:
+        raise ModelError(f"{path} is a safetensors file but no primed model of this program: give a file that `app prime` wrote")
     try:
         config = ModelConfig.model_validate_json(header["sayonce"])
     except ValidationError as error:
@@ -140,10 +125,20 @@ def load_model(name_or_path: str | Path | None = None) -> PrimedModel:
             groups[group][name] = array
     if "background" not in tensors or any(not np.isfinite(a).all() for part in groups.values() for a in part.values()):
         raise ModelError(f"{path} lacks tensors or holds numbers that are not finite: copy it again or prime a new one")
-    background = np.unpackbits(tensors["background"], axis=1, count=config.learner.inputs)
+    packed = tensors["background"]
     weights = {name: torch.from_numpy(array) for name, array in groups["weight"].items()}
     _check_shapes(path, config.learner, weights)
-    return PrimedModel(config, weights, groups["encoder"], background, hashlib.sha256(content).hexdigest())
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != -(-config.learner.inputs // 8) or not len(packed):
+        raise ModelError(f"{path} does not hold the background bank that its configuration describes: copy it again or prime a new one")
+    background = np.unpackbits(packed, axis=1, count=config.learner.inputs)
+    model = PrimedModel(config, weights, groups["encoder"], background, hashlib.sha256(content).hexdigest())
+    try:
+        encoder = model.encoder()
+    except AudioError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if (encoder.channels, encoder.step_ms) != (config.learner.inputs, config.learner.step_ms):
+        raise ModelError(f"{path}: its encoder and its network do not fit each other; copy it again or prime a new one")
+    return model
 
 
 def _check_shapes(path: Path, learner: LearnerConfig, weights: Mapping[str, "Tensor"]) -> None:
@@ -153,5 +148,5 @@ def _check_shapes(path: Path, learner: LearnerConfig, weights: Mapping[str, "Ten
 
     expected = initial_weights(learner, torch.zeros(learner.inputs), seed=0)
     for name, tensor in expected.items():
-        if name not in weights or weights[name].shape != tensor.shape:
+        if name not in weights or weights[name].shape != tensor.shape or weights[name].dtype != tensor.dtype:
             raise ModelError(f"{path} does not hold the weights that its configuration describes ({name}): copy it again or prime a new one")

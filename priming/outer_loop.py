@@ -35,7 +35,7 @@ from snn.regulariser import rate_loss
 SLOW = ("objective.", "log_rate_", "log_tau", "lsg.log_tau")  # scalars and time constants take larger steps: their gradients are of another scale
 SLOW_FACTOR = 3.0
 WARM_UP_STEPS = 50
-FINAL_RATE = 0.03  # of the largest, at the end of the cosine
+FINAL_RATE = 0.03  # of the largest, at the end of a stage
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class OuterLoop:
         self.optimizer = torch.optim.Adam([{"params": fast, "factor": 1.0}, {"params": slow, "factor": SLOW_FACTOR}])
         self.step = 0
         self.elapsed_s = 0.0
+        self.whole = True  # False while a step is changing the state, which must not be saved then
 
     @property
     def progress(self) -> float:
@@ -85,11 +86,13 @@ class OuterLoop:
         """Continue from a checkpoint.
 
         Raises:
-            ModelError: no checkpoint, a damaged one, or one of another configuration.
+            ModelError: no checkpoint, a damaged one, or one of another configuration or version.
         """
         state = checkpoint.load_checkpoint(path)
         if state.configuration != self._configuration():
             raise ModelError(f"{path} belongs to a run with another configuration: repeat its options, or start again without --resume")
+        if {name: tensor.shape for name, tensor in state.weights.items()} != {name: tensor.shape for name, tensor in self.weights.items()}:
+            raise ModelError(f"{path} was written by another version of this program: start again without --resume")
         for name, tensor in state.weights.items():
             self.weights[name].data.copy_(tensor)
         checkpoint.restore_optimizer(self.optimizer, self.weights, state.optimizer)
@@ -113,7 +116,7 @@ class OuterLoop:
         """Do one outer step.
 
         Raises:
-            ModelError: the loss is not a number; weights and last checkpoint are untouched by it.
+            ModelError: the loss or its gradient is not a number; weights and last checkpoint are untouched by it.
         """
         config, started = self.config, time.monotonic()
         eprop_stage = self.learner.plastic and self.progress >= config.readout_share
@@ -123,19 +126,29 @@ class OuterLoop:
         loss, scores, labels, figures = self._task_loss(task, eprop_stage, generator)
         if not math.isfinite(float(loss.detach())):
             raise ModelError(f"the loss is not a number at step {self.step}: lower the rate; the last checkpoint is good")
-        cosine = FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * self.progress))
-        rate = (config.eprop_rate if eprop_stage else config.rate) * cosine * min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        rate = self._rate(eprop_stage) * min(1.0, (self.step + 1) / WARM_UP_STEPS)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), config.clip_gradient)
+        if not math.isfinite(float(norm)):
+            raise ModelError(f"the gradient is not a number at step {self.step}: lower the rate; the last checkpoint is good")
+        self.whole = False
         self.optimizer.step()
         self.step += 1
         self.elapsed_s += time.monotonic() - started
+        self.whole = True
         figures |= {"gradient norm": float(norm), "rate": rate, "stage": float(eprop_stage)}
         correct = objective.accuracy(scores.detach(), labels)
         return StepReport(self.step, self.progress, self.elapsed_s, float(loss.detach()), correct, len(task.support), figures)
+
+    def _rate(self, eprop_stage: bool) -> float:
+        """Fall along half a cosine within each stage; the second starts high again, as what it moves has not moved yet."""
+        share = self.config.readout_share if self.learner.plastic else 1.0
+        within = (self.progress - share) / (1 - share) if eprop_stage else self.progress / share
+        largest = self.config.eprop_rate if eprop_stage else self.config.rate
+        return largest * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * within)))
 
     def _task_loss(self, task: Task, eprop_stage: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
         plastic = self.learner.model_copy(update={"plastic": eprop_stage})
@@ -216,5 +229,6 @@ def prime(config: PrimeConfig, *, resume: bool = False, watch: Watch | None = No
                         tracker.validation(loop.step, subset, summary)
                         say(f"step {loop.step}, {subset} validation words: {summary.accuracy:.3f} right, AUROC {summary.auroc_pairs:.4f}")
         finally:
-            loop.save(saved)
+            if loop.whole:
+                loop.save(saved)
     return save_primed(config, loop, workspace, say)

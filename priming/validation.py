@@ -14,11 +14,9 @@ from priming.config import PrimeConfig
 from priming.episodes import draw_episodes
 from priming.features import Features
 from priming.metrics import Summary, summarise
-from priming.workspace import Workspace
+from priming.workspace import Workspace, validation_ways
 from snn import learner
 from snn.learner import LearnerConfig
-
-WAYS = 5
 
 
 @torch.no_grad()
@@ -40,7 +38,6 @@ def validate(weights: Mapping[str, Tensor], network: LearnerConfig, workspace: W
 
 def _validate_set(weights: Mapping[str, Tensor], network: LearnerConfig, features: Features, config: PrimeConfig) -> Summary:
     index = {clip.key: number for number, clip in enumerate(features.clips)}
-    words = len({clip.word for clip in features.clips})
 
     def spikes(keys: list[str]) -> Tensor:
         taken = features.take(np.array([index[key] for key in keys]), np.zeros(len(keys), np.int64))
@@ -48,7 +45,7 @@ def _validate_set(weights: Mapping[str, Tensor], network: LearnerConfig, feature
 
     scores, labels = [], []
     respond = learner.respond if network.plastic else learner.respond_shared
-    for episode in draw_episodes(features.clips, min(WAYS, words), episodes=config.validation_episodes, seed=config.seed):
+    for episode in draw_episodes(features.clips, validation_ways(features.clips), episodes=config.validation_episodes, seed=config.seed):
         learnt, _, _ = learner.learn(network, weights, spikes([shots[0].key for shots in episode.support]))
         running, _ = respond(network, weights, learnt, spikes([clip.key for clip, _ in episode.queries]))
         scores.append(running.amax(0).T.double().numpy())

@@ -4,7 +4,7 @@ Validation clips are prepared here too, in a set of their own that never meets t
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +14,18 @@ from torch import Tensor
 
 from audio.constants import SAMPLE_RATE
 from audio.encoder import EmbeddingEncoderConfig, MelEncoderConfig, SpikeEncoder, build_encoder, fit_embedding_encoder, fit_mel_encoder
+from priming.atomic import write_atomically
 from priming.config import PrimeConfig, default_learner
-from priming.corpus import aligned_clips, background_clips, isolated_clips, load_many, noise_clips, role_clips
-from priming.episodes import hearing
+from priming.corpus import Clip, aligned_clips, background_clips, isolated_clips, load_many, noise_clips, role_clips
+from priming.episodes import draw_episodes, hearing
 from priming.errors import DataError
 from priming.features import FeatureConfig, Features, encode_features, fingerprint
 from priming.gate import PrimingData
-from priming.model import write_atomically
 from priming.sampler import TaskSampler
 from snn.learner import LearnerConfig
 
 VALIDATION_SETS = ("isolated", "connected")
+VALIDATION_WAYS = 5  # fewer where there are fewer words
 Say = Callable[[str], None]
 
 
@@ -83,11 +84,18 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
     for subset in VALIDATION_SETS:
         try:
             clips = role_clips(config.data, "validation", subset)
-        except DataError:
-            continue  # a folder without alignments has no connected words
+            next(draw_episodes(clips, validation_ways(clips), seed=config.seed))  # found out now, not when the run is over
+        except DataError as error:
+            say(f"no validation on {subset} words: {error}")
+            continue
         validation[subset] = encode_features(clips, encoder, FeatureConfig(steps=steps, copies=0), folder, None, progress=None)
     sampler = TaskSampler(features, data, config.copies, config.seed, config.commands_share)
     return Workspace(data, encoder, features, sampler, validation, default_learner(config.encoder, encoder.channels, encoder.step_ms))
+
+
+def validation_ways(clips: Sequence[Clip]) -> int:
+    """Return how many words an episode of validation enrols; two at least, else there is nothing to tell apart."""
+    return max(2, min(VALIDATION_WAYS, len({clip.word for clip in clips})))
 
 
 def _fit(config: PrimeConfig, data: PrimingData) -> SpikeEncoder:

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,12 +12,39 @@ import pytest
 from numpy.typing import NDArray
 
 from app.cli import main
-from app.store import Calibration, ShotInfo, StoredWord, WordInfo
+from app.store import ShotInfo, StoredWord, WordInfo
 from audio.files import read_audio, write_wav
 from hardware import Shot
+from priming.calibration import Calibration
 
 VOICES = Path(__file__).resolve().parents[2] / "app" / "demo_voices"
 SHA = "0" * 64
+
+
+STARTED = """
+import sys
+from app import cli
+log_to_stderr = cli._log_to_stderr
+def started():
+    print("started", file=sys.stderr, flush=True)
+    log_to_stderr()
+cli._log_to_stderr = started
+sys.exit(cli.main())
+"""
+
+
+@pytest.fixture
+def start() -> Callable[..., "subprocess.Popen[bytes]"]:
+    """Start the command line as a program and return once it is about to do something; what happens before is the interpreter's."""
+
+    def launch(*arguments: str | Path) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-c", STARTED, *(str(argument) for argument in arguments)]
+        program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert program.stderr is not None
+        assert program.stderr.readline() == b"started\n"
+        return program
+
+    return launch
 
 
 @pytest.fixture(autouse=True)

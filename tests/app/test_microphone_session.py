@@ -1,10 +1,12 @@
 """Enrolling and listening through a real audio system: what is played into a virtual microphone is learnt and recognised."""
 
+import contextlib
 import json
+import queue
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 def test_a_word_is_enrolled_and_recognised_through_the_microphone(
-    virtual_microphone: Any, cli: Cli, tiny_model: Path, enrolled_sound: NDArray[np.float32], home: Path
+    virtual_microphone: Any, cli: Cli, enrolled_sound: NDArray[np.float32], home: Path
 ) -> None:
     rng = np.random.default_rng(0)
     room = (1e-3 * rng.standard_normal(16_000)).astype(np.float32)
@@ -36,7 +38,7 @@ def test_a_word_is_enrolled_and_recognised_through_the_microphone(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Microphone, "__enter__", speak_once_open)
-        status, out, _ = cli("enroll", "connect", "--model", tiny_model, "--json")
+        status, out, _ = cli("enroll", "connect", "--json")
     for player in players:
         player.terminate()
         player.wait()
@@ -50,18 +52,28 @@ def test_a_word_is_enrolled_and_recognised_through_the_microphone(
     command = [sys.executable, "-m", "app", "listen", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as program:
         assert program.stderr is not None
-        assert "listening for connect" in program.stderr.readline()
-        player = virtual_microphone.play(np.concatenate([room, enrolled_sound, np.tile(room, 4)]))
         assert program.stdout is not None
-        line = program.stdout.readline()
-        time.sleep(1.0)
-        program.send_signal(signal.SIGINT)
-        rest, errors = program.communicate(timeout=30)
-        player.terminate()
-        player.wait()
+        assert "listening for connect" in program.stderr.readline()
+        lines: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=lambda stream=program.stdout: [lines.put(line) for line in stream])
+        reader.start()
+        try:
+            line = ""
+            for _ in range(3):  # a machine under heavy load may lose sound; a user would say it again
+                player = virtual_microphone.play(np.concatenate([room, enrolled_sound, np.tile(room, 4)]))
+                with contextlib.suppress(queue.Empty):
+                    line = lines.get(timeout=30)
+                player.terminate()
+                player.wait()
+                if line:
+                    break
+        finally:
+            program.send_signal(signal.SIGINT)
+            errors = program.stderr.read()
+            reader.join()
     assert program.returncode == 0, errors
     assert json.loads(line)["word"] == "connect"
-    assert rest == ""
+    assert lines.empty()  # one word, one detection
     assert "Traceback" not in errors
 
 

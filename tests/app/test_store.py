@@ -16,7 +16,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from app.errors import StoreError
-from app.store import StoredWord, WordStore, encode, read_word, same_model, write_atomically
+from app.store import StoredWord, WordStore, encode, read_word, same_model
+from priming.atomic import write_atomically
 
 NewWord = Callable[..., StoredWord]
 

@@ -5,18 +5,21 @@ they have. Every role, split and kind of recording of a real data folder is ther
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch import Tensor
 
 from audio.constants import SAMPLE_RATE
 from audio.files import write_wav
 from priming.config import PrimeConfig
+from priming.finish import save_primed
 from priming.model import PrimedModel, load_model
-from priming.outer_loop import StepReport, prime
+from priming.outer_loop import OuterLoop, StepReport
 from priming.workspace import Workspace, open_workspace
 from snn.learner import LearnerConfig
 
@@ -24,8 +27,10 @@ FORMANTS = (450.0, 1000.0, 1900.0, 3300.0)  # Hz, of the voiced syllables
 BANDS = ((2500.0, 4000.0), (4500.0, 7000.0))  # Hz, of the noisy ones
 SPEAKERS = {"train": 7, "validation": 7, "test": 7}
 WORDS = {"prime": 12, "validation": 6, "test": 6}
+READERS = 4  # speakers who also read a sentence
 HEADER = "path,corpus,language,word,word_role,speaker,speaker_split,duration_s"
 NEURONS, GENERATOR = 24, 8
+STEPS = 80  # of the longer run
 
 
 def _band(length: int, low: float, high: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -91,6 +96,13 @@ def write_corpus(folder: Path) -> Path:
                 name = f"{role}{index}"
                 labels = f"speech_commands,en,{name},{role}"
                 add(f"{name}/{speaker}_nohash_0.wav", labels, speak(word, numbers[speaker], 0), f"{speaker},{split}")
+    aligned = ["path,word,word_role,start_s,end_s,score"]
+    for speaker in people["train"][:READERS]:
+        spoken = [speak(syllables()["prime"][index], numbers[speaker], 1) for index in range(4)]
+        edges = np.cumsum([0, *(len(one) for one in spoken)]) / SAMPLE_RATE
+        add(f"reading/{speaker}.wav", "librispeech,en,,prime", np.concatenate(spoken), f"{speaker},train")
+        aligned += [f"reading/{speaker}.wav,prime{index},prime,{edges[index]},{edges[index + 1]},-0.5" for index in range(4)]
+    (folder / "alignments.csv").write_text("\n".join(aligned) + "\n")
     rng = np.random.default_rng(3)
     for split in SPEAKERS:
         for number in range(2):
@@ -142,19 +154,37 @@ def toy_workspace(toy_config: MakeConfig, tmp_path_factory: pytest.TempPathFacto
     return open_workspace(toy_config(tmp_path_factory.mktemp("unused") / "m.safetensors"), lambda line: None)
 
 
-@pytest.fixture(scope="session")
-def toy_run(
-    toy_config: MakeConfig, toy_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[PrimedModel, list[StepReport], list[str], Path]:
-    """A model that was primed long enough to have learnt something: the model, its steps, what was announced, its file."""
-    reports: list[StepReport] = []
-    lines: list[str] = []
-    config = toy_config(tmp_path_factory.mktemp("run") / "toy.safetensors", steps=80, validations=2)
-    path = prime(config, watch=reports.append, announce=lines.append)
-    return load_model(path), reports, lines, path
+def copy_of(loop: OuterLoop) -> dict[str, Tensor]:
+    """The weights as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in loop.weights.items()}
+
+
+@dataclass(frozen=True)
+class ToyRun:
+    """A run that was long enough to have learnt something, and what it went through."""
+
+    config: PrimeConfig
+    loop: OuterLoop
+    reports: list[StepReport]
+    snapshots: list[dict[str, Tensor]]  # weights at the start, where the second stage begins, and at the end
+    path: Path
 
 
 @pytest.fixture(scope="session")
-def toy_model(toy_run: tuple[PrimedModel, list[StepReport], list[str], Path]) -> PrimedModel:
-    """The model alone."""
-    return toy_run[0]
+def toy_run(toy_config: MakeConfig, toy_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
+    """Prime a model, step by step."""
+    config = toy_config(tmp_path_factory.mktemp("run") / "toy.safetensors", steps=STEPS, rate=0.03, eprop_rate=0.03)
+    assert config.learner is not None
+    loop = OuterLoop(config, config.learner, toy_workspace)
+    reports, snapshots = [], [copy_of(loop)]
+    for step in range(STEPS):
+        reports.append(loop.advance())
+        if step + 1 in (STEPS // 2, STEPS):
+            snapshots.append(copy_of(loop))
+    return ToyRun(config, loop, reports, snapshots, save_primed(config, loop, toy_workspace, lambda line: None))
+
+
+@pytest.fixture(scope="session")
+def toy_model(toy_run: ToyRun) -> PrimedModel:
+    """What the run wrote."""
+    return load_model(toy_run.path)

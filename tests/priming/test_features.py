@@ -1,0 +1,92 @@
+"""What is cached of a clip depends on the clip and the configuration alone, and only admitted clips are cached."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from priming import features
+from priming.augmentation import NoiseBank, augment
+from priming.corpus import isolated_clips, load, noise_clips
+from priming.episodes import hearing
+from priming.errors import LeakError
+from priming.features import FeatureConfig, Features, encode_features, last_steps
+from priming.gate import PrimingData
+from priming.workspace import Workspace
+
+CONFIG = FeatureConfig(steps=52, copies=1, seed=5)
+
+
+@pytest.fixture(scope="module")
+def data(toy_corpus: Path) -> PrimingData:
+    return PrimingData((*isolated_clips(toy_corpus)[::9], *noise_clips(toy_corpus)))
+
+
+@pytest.fixture(scope="module")
+def expected(data: PrimingData, toy_workspace: Workspace) -> NDArray[np.uint8]:
+    """[clips, copies, steps, channels], each clip encoded by itself in this process."""
+    bank, encoder = NoiseBank(data), toy_workspace.encoder
+    rows = []
+    for index, clip in enumerate(sorted(data.words, key=lambda clip: clip.key)):
+        changed = augment(load(clip), np.random.default_rng([CONFIG.seed, index, 1]), bank)
+        rows.append([last_steps(encoder.encode(heard), CONFIG.steps) for heard in (hearing(load(clip)), changed)])
+    return np.array(rows)
+
+
+def everything(found: Features) -> NDArray[np.uint8]:
+    count = np.arange(len(found.clips))
+    return np.stack([found.take(count, np.full(len(count), copy)) for copy in range(CONFIG.copies + 1)], 1)
+
+
+def test_several_workers_encode_what_one_process_does(
+    data: PrimingData, toy_workspace: Workspace, expected: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "CHUNK", 3)
+    found = encode_features(data.words[::-1], toy_workspace.encoder, CONFIG, tmp_path, data, workers=2)
+    assert len(data.words) % 3  # the last chunk is not full
+    assert np.array_equal(everything(found), expected)
+    assert expected.any(axis=(1, 2, 3)).all()
+    assert (expected[:, 0] != expected[:, 1]).any(axis=(1, 2)).all()
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    data: PrimingData, toy_workspace: Workspace, expected: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "CHUNK", 4)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_features(data.words, toy_workspace.encoder, CONFIG, tmp_path, data, workers=1, progress=stop)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    last = max(before)
+    if len(before) > 2:  # encoded before the interruption reached the worker
+        last.unlink()
+    told: list[tuple[int, int]] = []
+    found = encode_features(data.words, toy_workspace.encoder, CONFIG, tmp_path, data, workers=1, progress=lambda *both: told.append(both))
+    assert np.array_equal(everything(found), expected)
+    assert told[-1] == (len(found.chunks), len(found.chunks))
+    assert len(told) < len(found.chunks)
+    assert all(path.stat().st_mtime_ns == changed for path, changed in before.items() if path != last)
+    again: list[int] = []
+    encode_features(data.words, toy_workspace.encoder, CONFIG, tmp_path, data, progress=lambda done, _: again.append(done))
+    assert again == []
+
+
+@pytest.mark.parametrize("role", ["validation", "test"])
+def test_a_held_back_clip_is_never_encoded_for_priming(
+    role: str, data: PrimingData, toy_corpus: Path, toy_workspace: Workspace, tmp_path: Path
+) -> None:
+    held_back = isolated_clips(toy_corpus, role, role)[:1]
+    with pytest.raises(LeakError):
+        encode_features([*data.words, *held_back], toy_workspace.encoder, CONFIG, tmp_path, data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_clip_is_kept_to_its_end_and_a_short_one_begins_with_its_background() -> None:
+    spikes = np.eye(5, dtype=np.uint8)
+    assert np.array_equal(last_steps(spikes, 3), spikes[2:])
+    assert np.array_equal(last_steps(spikes, 7), spikes[[0, 0, 0, 1, 2, 3, 4]])
+    assert np.array_equal(last_steps(spikes, 5), spikes)
