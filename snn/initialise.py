@@ -22,7 +22,8 @@ TAU_ADAPTATION_STEPS = (3.0, 20.0)
 GATE_CENTER_MS = 340.0  # before the end of an utterance, which is heard until half a second after its word
 GATE_WIDTH_MS = 80.0  # standard deviation of the bump
 GATE_SPAN_MS = 1200.0  # covered by the profile
-LOG_RATE = -3.0  # of the inner learning rates: tiny, and learned
+OUTPUT_GAIN = 0.1  # a random learning signal of full size would only disturb what the network does
+LOG_RATE = -2.0  # of the inner learning rates: tiny, and learned
 
 
 def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int) -> dict[str, Tensor]:
@@ -79,7 +80,9 @@ def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int) -> dic
         "lsg.log_tau_adaptation": log_tau(m, TAU_ADAPTATION_STEPS),
         "lsg.a": torch.zeros(m),
         "lsg.b": torch.full((m,), 0.5),
-        "lsg.out": normal(n, m, scale=1 / math.sqrt(m)),
+        "lsg.out": normal(n, m, scale=OUTPUT_GAIN / math.sqrt(m)),
+        "lsg.local": torch.zeros(n),
+        "lsg.local_center": torch.full((n,), RATE),
         "lsg.gate": torch.zeros(m),
         "lsg.profile": profile,
     }

@@ -120,8 +120,9 @@ def lsg_weights(config: LearnerConfig, weights: Weights) -> LsgWeights:
         config.gamma,
     )
     no_autapse = 1 - torch.eye(config.lsg_neurons, dtype=weights["lsg.w_rec"].dtype, device=weights["lsg.w_rec"].device)
-    w_in, w_net, bias, out, gate, profile = (weights[f"lsg.{name}"] for name in ("w_in", "w_net", "bias", "out", "gate", "profile"))
-    return LsgWeights(w_in, w_net, weights["lsg.w_rec"] * no_autapse, bias, cell, out, gate, profile)
+    w_in, w_net, bias = (weights[f"lsg.{name}"] for name in ("w_in", "w_net", "bias"))
+    outputs = (weights[f"lsg.{name}"] for name in ("out", "local", "local_center", "gate", "profile"))
+    return LsgWeights(w_in, w_net, weights["lsg.w_rec"] * no_autapse, bias, cell, *outputs)
 
 
 def masked(config: LearnerConfig, weights: Weights) -> tuple[Tensor, Tensor]:

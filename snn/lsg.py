@@ -8,11 +8,12 @@ neurons; after Scherr, Stöckl & Maass 2020, who call its output an online learn
     \bar s_m^t = \kappa \bar s_m^{t-1} + (1-\kappa) s_m^t
 
 .. math::
-    L_j^t = \sum_m \Omega_{jm} \bar s_m^t, \qquad G^t = \exp\left(\sum_m \omega_m \bar s_m^t + \pi^{T-t}\right)
+    L_j^t = \sum_m \Omega_{jm} \bar s_m^t + \delta_j (\bar z_j^t - c_j), \qquad G^t = \exp\left(\sum_m \omega_m \bar s_m^t + \pi^{T-t}\right)
 
-:math:`L_j^t` is neuron j's learning signal and :math:`G^t` gates the plasticity of the readout. Both depend on spikes up to t only; the gate has
-besides a primed profile :math:`\pi` over the time to the end of the utterance, which whoever teaches the word marks: the readout is to answer when
-a word has just ended, so that is when it mostly learns.
+:math:`L_j^t` is neuron j's learning signal. Its second term is local: with few generator neurons, :math:`\Omega` cannot tell every neuron what it did
+itself, and that is what a neuron must know to strengthen (:math:`\delta_j < 0`) or weaken its part in this word. :math:`G^t` gates the plasticity of
+the readout. Both depend on spikes up to t only; the gate has besides a primed profile :math:`\pi` over the time to the end of the utterance, which
+whoever teaches the word marks: the readout is to answer when a word has just ended, so that is when it mostly learns.
 """
 
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ class LsgWeights(NamedTuple):
     bias: Tensor  # [M]
     cell: AdlifParams  # [M]
     out: Tensor  # [N, M] Omega
+    local: Tensor  # [N] delta
+    local_center: Tensor  # [N] c
     gate: Tensor  # [M] omega
     profile: Tensor  # [P] pi of the last P steps, in order of time; earlier steps take the first value
 
@@ -48,18 +51,19 @@ class Signals(NamedTuple):
     spikes: Tensor  # [T, ..., M]
 
 
-def read(filtered: Tensor, weights: LsgWeights) -> tuple[Tensor, Tensor]:
+def read(filtered: Tensor, own: Tensor, weights: LsgWeights) -> tuple[Tensor, Tensor]:
     """Turn low-passed spikes into learning signals and the spiking part of the gate.
 
     Args:
-        filtered: [..., M].
+        filtered: [..., M] of the generator.
+        own: [..., N] of the learning network.
         weights: of the generator.
 
     Returns:
         Learning signals [..., N] and exp(omega s) [...].
     """
     log_gate = (filtered @ weights.gate).clamp(-MAX_LOG_GATE, MAX_LOG_GATE)
-    return filtered @ weights.out.T, log_gate.exp()
+    return filtered @ weights.out.T + weights.local * (own - weights.local_center), log_gate.exp()
 
 
 def gate_profile(steps: int, weights: LsgWeights) -> Tensor:
@@ -82,7 +86,7 @@ def generate(x: Tensor, z: Tensor, weights: LsgWeights) -> Signals:
     """
     current = x @ weights.w_in.T + z @ weights.w_net.T + weights.bias
     activity = network.run(current, weights.w_rec, weights.cell)
-    learning, gate = read(readout.low_pass(activity.z, LOW_PASS), weights)
+    learning, gate = read(readout.low_pass(activity.z, LOW_PASS), readout.low_pass(z, LOW_PASS), weights)
     profile = gate_profile(len(x), weights).reshape(-1, *[1] * (gate.dim() - 1))
     return Signals(learning, gate * profile, activity.z)
 
@@ -100,6 +104,7 @@ class OnlineLsg:
         neurons = (len(weights.bias),)
         self._state: Any = network.cell_of(weights.cell).initial_state(neurons, dtype)
         self._filtered = torch.zeros(neurons, dtype=dtype)
+        self._own = torch.zeros_like(weights.local)
 
     def step(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Hear one step of both networks.
@@ -115,4 +120,5 @@ class OnlineLsg:
         current = weights.w_in @ x + weights.w_net @ z + weights.bias + weights.w_rec @ self._state.z
         out, self._state = network.cell_of(weights.cell).step(current, self._state, weights.cell)
         self._filtered = LOW_PASS * self._filtered + (1 - LOW_PASS) * out.z
-        return read(self._filtered, weights)
+        self._own = LOW_PASS * self._own + (1 - LOW_PASS) * z
+        return read(self._filtered, self._own, weights)

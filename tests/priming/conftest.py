@@ -188,3 +188,9 @@ def toy_run(toy_config: MakeConfig, toy_workspace: Workspace, tmp_path_factory: 
 def toy_model(toy_run: ToyRun) -> PrimedModel:
     """What the run wrote."""
     return load_model(toy_run.path)
+
+
+@pytest.fixture(scope="session")
+def toy_model_file(toy_run: ToyRun) -> Path:
+    """The file that the run wrote."""
+    return toy_run.path

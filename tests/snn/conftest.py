@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snn.cells.adlif import AdlifParams
 from snn.cells.alif import AlifParams
-from snn.initialise import initial_weights
+from snn.initialise import OUTPUT_GAIN, initial_weights
 from snn.learner import LearnerConfig
 
 Learner = tuple[LearnerConfig, dict[str, Tensor]]
@@ -42,8 +42,9 @@ def random_learner(seed: int = 0, *, dtype: torch.dtype = torch.float64, **setti
     weights = initial_weights(config, torch.full((config.inputs,), 0.25), seed)
     rng = torch.Generator().manual_seed(seed + 1)
     weights["lsg.gate"] = torch.randn(config.lsg_neurons, generator=rng)
+    weights["lsg.out"] = weights["lsg.out"] / OUTPUT_GAIN
     weights["log_rate_in"], weights["log_rate_rec"] = torch.tensor(-2.5), torch.tensor(-3.0)
-    for name in ("readout.gain", "readout.input_gain", "a", "lsg.a"):
+    for name in ("readout.gain", "readout.input_gain", "a", "lsg.a", "lsg.local"):
         if name in weights:
             weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=rng)
     coarse = {"w_in", "w_rec", "bias", "lsg.w_in", "lsg.w_net", "lsg.w_rec", "lsg.bias"}

@@ -39,10 +39,11 @@ def test_online_equals_batched(weights: lsg.LsgWeights) -> None:
 def test_signals_equal_the_equations(weights: lsg.LsgWeights) -> None:
     x, z = spikes(20, 2)
     signals = lsg.generate(x, z, weights)
-    filtered = readout.low_pass(signals.spikes, lsg.LOW_PASS)
+    filtered, own = readout.low_pass(signals.spikes, lsg.LOW_PASS), readout.low_pass(z, lsg.LOW_PASS)
     for t in range(20):
         for j in range(14):
-            assert signals.learning[t, j].item() == pytest.approx((weights.out[j] * filtered[t]).sum().item(), abs=1e-12)
+            expected = (weights.out[j] * filtered[t]).sum() + weights.local[j] * (own[t, j] - weights.local_center[j])
+            assert signals.learning[t, j].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
 @pytest.mark.parametrize("moment", [0, 7, 19])

@@ -1,0 +1,117 @@
+"""Evaluation is what enrolling and listening would do, step by step, and the comparison of methods runs on the same episodes."""
+
+import dataclasses
+import importlib.util
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from hardware.torch_backend import TorchBackend
+from priming import evaluation
+from priming.calibration import calibrate
+from priming.corpus import load, role_clips
+from priming.episodes import draw_episodes, hearing
+from priming.errors import DataError
+from priming.evaluation import EvaluationConfig, HeardEpisode, evaluate, heard_episodes
+from priming.metrics import summarise
+from priming.model import PrimedModel
+
+
+@pytest.fixture(scope="module")
+def config(toy_corpus: Path) -> EvaluationConfig:
+    return EvaluationConfig(toy_corpus, ways=4, episodes=2, seed=8)
+
+
+def test_the_figures_are_those_of_enrolling_and_scoring_by_hand(toy_model: PrimedModel, config: EvaluationConfig) -> None:
+    one = dataclasses.replace(config, episodes=1, shots=2, ways=3)
+    encoder, backend = toy_model.encoder(), TorchBackend()
+    backend.load(toy_model.config.learner, toy_model.weights)
+    (episode,) = draw_episodes(role_clips(one.data, "test"), 3, 2, 1, 8)
+    columns = []
+    for support in episode.support:
+        shots = [backend.learn(encoder.encode(hearing(load(clip)))) for clip in support]
+        calibration = calibrate(backend, toy_model, shots)
+        backend.deploy([shots])
+        raw = []
+        for clip, _ in episode.queries:
+            backend.reset()
+            raw.append(backend.process(encoder.encode(hearing(load(clip)))).max())
+        columns.append([calibration.normalise(float(score)) for score in raw])
+    labels = [label for _, label in episode.queries]
+    expected = summarise([np.array(columns).T], [labels])
+    told: list[tuple[int, int]] = []
+    found = evaluate(toy_model, TorchBackend(), one, lambda done, total: told.append((done, total)))
+    assert found.accuracy == expected.accuracy
+    assert found.auroc_pairs == pytest.approx(expected.auroc_pairs, abs=0.01)  # rounding may swap two scores that are alike
+    assert told == [(1, 1)]
+
+
+def test_the_same_seed_gives_the_same_figures(toy_model: PrimedModel, config: EvaluationConfig) -> None:
+    first, second = (evaluate(toy_model, TorchBackend(), config) for _ in range(2))
+    assert first == second
+    assert first.episodes == 2
+    assert evaluate(toy_model, TorchBackend(), dataclasses.replace(config, seed=9)) != first
+
+
+def spikes_of(model: PrimedModel, config: EvaluationConfig) -> list[HeardEpisode]:
+    return list(heard_episodes(model, config))
+
+
+def test_noise_reaches_the_queries_alone(toy_model: PrimedModel, config: EvaluationConfig) -> None:
+    clean, noisy, again, louder = (spikes_of(toy_model, dataclasses.replace(config, snr_db=snr)) for snr in (None, 5.0, 5.0, -5.0))
+    for quiet, heard, repeated, loud in zip(clean, noisy, again, louder, strict=True):
+        assert quiet.episode == heard.episode
+        assert np.array_equal(quiet.labels, heard.labels)
+        supports = zip(chain.from_iterable(quiet.supports), chain.from_iterable(heard.supports), strict=True)
+        assert all(np.array_equal(a, b) for a, b in supports)
+        assert all(np.array_equal(a, b) for a, b in zip(heard.queries, repeated.queries, strict=True))
+        assert all(a.shape == b.shape for a, b in zip(quiet.queries, heard.queries, strict=True))
+        assert all((a != b).any() for a, b in zip(quiet.queries, heard.queries, strict=True))
+        changed = [np.mean([(a != b).mean() for a, b in zip(quiet.queries, other.queries, strict=True)]) for other in (heard, loud)]
+        assert changed[1] > changed[0]
+    assert 0 <= evaluate(toy_model, TorchBackend(), dataclasses.replace(config, snr_db=5.0)).accuracy <= 1
+
+
+def test_noise_that_is_not_there_is_an_error(toy_model: PrimedModel, config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "noise_clips", lambda *_: [])
+    with pytest.raises(DataError, match="no noise of the test part"):
+        evaluate(toy_model, TorchBackend(), dataclasses.replace(config, snr_db=5.0))
+
+
+@pytest.mark.parametrize(("change", "told"), [({"ways": 7}, "only 6 words"), ({"role": "prime"}, "no isolated set of the role 'prime'")])
+def test_what_the_folder_cannot_give_is_an_error(toy_model: PrimedModel, config: EvaluationConfig, change: dict[str, object], told: str) -> None:
+    with pytest.raises(DataError, match=told) as caught:
+        evaluate(toy_model, TorchBackend(), dataclasses.replace(config, **change))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def oneshot() -> ModuleType:
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "oneshot.py"
+    spec = importlib.util.spec_from_file_location("oneshot", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_without_any_update_words_are_told_apart_by_chance(oneshot: ModuleType, toy_model: PrimedModel, config: EvaluationConfig) -> None:
+    network = oneshot.Network(toy_model)
+    heard = spikes_of(toy_model, config)
+    figures = summarise([network.untaught(episode) for episode in heard], [episode.labels for episode in heard])
+    assert figures.accuracy == pytest.approx(1 / config.ways, abs=1e-12)
+    assert figures.auroc_pairs == 0.5
+
+
+def test_the_comparison_runs_every_method(oneshot: ModuleType, toy_model_file: Path, toy_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    oneshot.main(toy_corpus, role="validation", model=str(toy_model_file), ways=4, episodes=2)
+    told = capsys.readouterr().out
+    rows = ("natural e-prop", "W_in and W_rec left as primed", "no update at all", "cosine of mean spikes, no network", "MFCC + DTW, nothing primed")
+    assert all(row in told for row in rows)
+    assert "toy: 4-way 1-shot, validation words (isolated), 2 episodes, seed 0" in told
+    assert "0.250 ± 0.000" in next(line for line in told.splitlines() if "no update at all" in line)
+    assert "W_in" in told.splitlines()[-1]
