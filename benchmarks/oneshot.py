@@ -20,7 +20,7 @@ from rich.table import Table
 from hardware import Shot
 from hardware.torch_backend import TorchBackend
 from priming.corpus import load
-from priming.evaluation import EvaluationConfig, HeardEpisode, episode_scores, heard_episodes
+from priming.evaluation import EvaluationConfig, HeardEpisode, enrol, episode_scores, heard_episodes
 from priming.metrics import Summary, paired_difference, summarise
 from priming.model import PrimedModel, load_model
 
@@ -45,6 +45,9 @@ class Network:
             self._learnt = heard, [[self._backend.learn(spikes) for spikes in shots] for shots in heard.supports]
         return self._learnt[1]
 
+    def _scores(self, words: list[list[Shot]], heard: HeardEpisode) -> NDArray[np.float64]:
+        return episode_scores(self._backend, [enrol(self._model, self._backend, shots) for shots in words], heard.queries)
+
     def whole(self, heard: HeardEpisode) -> NDArray[np.float64]:
         """Natural e-prop as enrolment runs it."""
         words = self._learn(heard)
@@ -52,19 +55,19 @@ class Network:
         for shots in words:
             change_in, change_rec = self._backend.weight_changes(shots)
             self.changes.append((float(change_in.norm()) / norms[0], float(change_rec.norm()) / norms[1]))
-        return episode_scores(self._model, self._backend, words, heard.queries)
+        return self._scores(words, heard)
 
     def readout_only(self, heard: HeardEpisode) -> NDArray[np.float64]:
         """The changes of W_in and W_rec zeroed after enrolment."""
         words = [[shot._replace(factor=np.zeros_like(shot.factor)) for shot in shots] for shots in self._learn(heard)]
-        return episode_scores(self._model, self._backend, words, heard.queries)
+        return self._scores(words, heard)
 
     def untaught(self, heard: HeardEpisode) -> NDArray[np.float64]:
         """The primed weights without any update."""
         words = [
             [shot._replace(factor=np.zeros_like(shot.factor), readout=np.zeros_like(shot.readout)) for shot in shots] for shots in self._learn(heard)
         ]
-        return episode_scores(self._model, self._backend, words, heard.queries)
+        return self._scores(words, heard)
 
 
 def spike_prototype(heard: HeardEpisode) -> NDArray[np.float64]:

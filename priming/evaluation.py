@@ -8,6 +8,7 @@ scores it. Nothing of the code that priming differentiates through is used.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from audio.constants import SAMPLE_RATE
 from hardware.backend import Backend, Shot
 from priming.augmentation import mix_at_snr
-from priming.calibration import calibrate_deployed
+from priming.calibration import Calibration, calibrate
 from priming.corpus import Clip, load, noise_clips, role_clips
 from priming.episodes import Episode, draw_episodes, hearing
 from priming.errors import DataError
@@ -73,24 +74,32 @@ class _Ears:
         return self._encoder.encode(mixed / np.float32(max(1.0, float(np.abs(mixed).max()))))
 
 
-def episode_scores(
-    model: PrimedModel, backend: Backend, words: Sequence[Sequence[Shot]], queries: Sequence[NDArray[np.uint8]]
-) -> NDArray[np.float64]:
+class EnrolledWord(NamedTuple):
+    """A word of an episode, as the word store would keep it."""
+
+    shots: Sequence[Shot]
+    calibration: Calibration
+
+
+def enrol(model: PrimedModel, backend: Backend, shots: Sequence[Shot]) -> EnrolledWord:
+    """Calibrate what was learnt of a word, as enrolment does."""
+    return EnrolledWord(shots, calibrate(backend, model, shots))
+
+
+def episode_scores(backend: Backend, words: Sequence[EnrolledWord], queries: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
     """Score the queries of an episode as listening would.
 
     Args:
-        model: primed, loaded into the backend.
-        backend: that recognises.
-        words: what was learnt of each word.
+        backend: with the primed model loaded.
+        words: enrolled words.
         queries: spikes [T, I] of each query.
 
     Returns:
         [queries, words] normalised scores.
     """
-    backend.deploy(words)
-    calibrations = calibrate_deployed(backend, model)
+    backend.deploy([word.shots for word in words])
     raw = backend.score(queries).astype(np.float64)
-    return (raw - [c.offset for c in calibrations]) / [c.scale for c in calibrations]
+    return (raw - [word.calibration.offset for word in words]) / [word.calibration.scale for word in words]
 
 
 def heard_episodes(model: PrimedModel, config: EvaluationConfig) -> Iterator[HeardEpisode]:
@@ -137,9 +146,15 @@ def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, pro
     """
     backend.load(model.config.learner, model.weights)
     scores, labels = [], []
+    enrolled: dict[tuple[str, ...], EnrolledWord] = {}  # by support clips: several episodes draw the same
     for number, heard in enumerate(heard_episodes(model, config), start=1):
-        words = [[backend.learn(spikes) for spikes in shots] for shots in heard.supports]
-        scores.append(episode_scores(model, backend, words, heard.queries))
+        words = []
+        for clips, supports in zip(heard.episode.support, heard.supports, strict=True):
+            key = tuple(clip.key for clip in clips)
+            if key not in enrolled:
+                enrolled[key] = enrol(model, backend, [backend.learn(spikes) for spikes in supports])
+            words.append(enrolled[key])
+        scores.append(episode_scores(backend, words, heard.queries))
         labels.append(heard.labels)
         if progress:
             progress(number, config.episodes)

@@ -43,7 +43,7 @@ class OnlineEprop:
             signal: [..., N] learning signals of this step.
         """
         eligibility, self._trace = self._cell.trace_step(x, psi, self._trace, self._params)
-        self.gradient = self.gradient + signal.unsqueeze(-1) * eligibility
+        self.gradient = torch.addcmul(self.gradient, signal.unsqueeze(-1), eligibility)
 
 
 def factors(psi: Tensor, signal: Tensor, params: Any) -> Tensor:

@@ -118,8 +118,8 @@ def trace_step(x: Tensor, psi: Tensor, trace: AdlifTrace, params: AdlifParams) -
     """
     alpha, rho, a, b = (p.unsqueeze(-1) for p in (params.alpha, params.rho, params.a, params.b))
     previous = trace.psi.unsqueeze(-1)
-    epsilon_w = rho * trace.epsilon_w + ((1 - rho) * a + b * previous) * trace.epsilon_u
-    epsilon_u = alpha * (1 - previous) * trace.epsilon_u + (1 - alpha) * (x.unsqueeze(-2) - epsilon_w)
+    epsilon_w = torch.addcmul(rho * trace.epsilon_w, (1 - rho) * a + b * previous, trace.epsilon_u)
+    epsilon_u = torch.addcmul(alpha * (1 - previous) * trace.epsilon_u, 1 - alpha, x.unsqueeze(-2) - epsilon_w)
     return psi.unsqueeze(-1) * epsilon_u, AdlifTrace(epsilon_u, epsilon_w, psi)
 
 
