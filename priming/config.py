@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from snn.learner import LearnerConfig
 
 # What the encoders need differently. Mel bands carry no learnt features: the network has to find them first, in long cheap tasks.
-RECIPES: dict[str, dict[str, Any]] = {"mel": {"readout_share": 0.75, "readout_ways": 16}}
+RECIPES: dict[str, dict[str, Any]] = {"mel": {"readout_share": 0.9, "readout_ways": 16}}
 
 
 class PrimeConfig(BaseModel):

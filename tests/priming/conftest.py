@@ -39,7 +39,8 @@ def _band(length: int, low: float, high: float, rng: np.random.Generator) -> NDA
     frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
     spectrum[(frequency < low) | (frequency > high)] = 0
     sound: NDArray[np.float64] = np.fft.irfft(spectrum, length)
-    return sound / sound.std()
+    sound /= sound.std()
+    return sound
 
 
 def _syllable(kind: int, pitch: float, tract: float, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -64,7 +65,8 @@ def speak(word: tuple[int, ...], speaker: int, take: int) -> NDArray[np.float32]
     rng = np.random.default_rng([2, speaker, take, *word])
     pieces = [_syllable(kind, pitch * rng.uniform(0.95, 1.05), tract, rng.uniform(0.1, 0.16) / tempo, rng) for kind in word]
     said = np.concatenate([np.zeros(rng.integers(300, 1600)), *pieces, np.zeros(600)])
-    return (level * said / np.abs(said).max() + 1e-3 * rng.standard_normal(len(said))).astype(np.float32)
+    spoken: NDArray[np.float32] = (level * said / np.abs(said).max() + 1e-3 * rng.standard_normal(len(said))).astype(np.float32)
+    return spoken
 
 
 def syllables() -> dict[str, list[tuple[int, ...]]]:

@@ -17,8 +17,9 @@ from safetensors.numpy import load, save
 
 from audio.encoder import MelEncoderConfig
 from priming import model as module
+from priming.atomic import write_atomically
 from priming.errors import ModelError
-from priming.model import ModelConfig, built_in_models, load_model, save_model, write_atomically
+from priming.model import ModelConfig, built_in_models, load_model, save_model
 from snn.initialise import initial_weights
 from snn.learner import LearnerConfig
 

@@ -15,9 +15,10 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from priming import objective, outer_loop
+from priming import objective, outer_loop, workspace
 from priming.checkpoint import load_checkpoint
 from priming.config import PrimeConfig
+from priming.corpus import role_clips
 from priming.errors import DataError, ModelError
 from priming.model import PrimedModel, load_model
 from priming.outer_loop import OuterLoop, StepReport, prime
@@ -274,11 +275,10 @@ def test_minutes_are_a_budget_too(toy_config: MakeConfig, toy_workspace: Workspa
 
 
 def test_words_that_cannot_make_an_episode_are_left_out_at_the_start(toy_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from priming import workspace
-
-    real = workspace.role_clips
     few = {"validation0", "validation1"}
-    monkeypatch.setattr(workspace, "role_clips", lambda *about: [clip for clip in real(*about) if clip.speaker[-1] in "01" or clip.word not in few])
+    monkeypatch.setattr(
+        workspace, "role_clips", lambda *about: [clip for clip in role_clips(*about) if clip.speaker[-1] in "01" or clip.word not in few]
+    )
     lines: list[str] = []
     found = open_workspace(toy_config(tmp_path / "m.safetensors"), lines.append)
     assert found.validation == {}
