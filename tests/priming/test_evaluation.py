@@ -22,14 +22,14 @@ from priming.model import PrimedModel
 
 @pytest.fixture(scope="module")
 def config(toy_corpus: Path) -> EvaluationConfig:
-    return EvaluationConfig(toy_corpus, ways=4, episodes=2, seed=8)
+    return EvaluationConfig(toy_corpus, ways=3, episodes=1, seed=8)
 
 
 def test_the_figures_are_those_of_enrolling_and_scoring_by_hand(toy_model: PrimedModel, config: EvaluationConfig) -> None:
-    one = dataclasses.replace(config, episodes=1, shots=2, ways=3)
+    one = dataclasses.replace(config, shots=2, ways=2)
     encoder, backend = toy_model.encoder(), TorchBackend()
     backend.load(toy_model.config.learner, toy_model.weights)
-    (episode,) = draw_episodes(role_clips(one.data, "test"), 3, 2, 1, 8)
+    (episode,) = draw_episodes(role_clips(one.data, "test"), 2, 2, 1, 8)
     columns = []
     for support in episode.support:
         shots = [backend.learn(encoder.encode(hearing(load(clip)))) for clip in support]
@@ -52,7 +52,7 @@ def test_the_figures_are_those_of_enrolling_and_scoring_by_hand(toy_model: Prime
 def test_the_same_seed_gives_the_same_figures(toy_model: PrimedModel, config: EvaluationConfig) -> None:
     first, second = (evaluate(toy_model, TorchBackend(), config) for _ in range(2))
     assert first == second
-    assert first.episodes == 2
+    assert first.episodes == 1
     assert evaluate(toy_model, TorchBackend(), dataclasses.replace(config, seed=9)) != first
 
 
@@ -108,10 +108,10 @@ def test_without_any_update_words_are_told_apart_by_chance(oneshot: ModuleType, 
 
 
 def test_the_comparison_runs_every_method(oneshot: ModuleType, toy_model_file: Path, toy_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    oneshot.main(toy_corpus, role="validation", model=str(toy_model_file), ways=4, episodes=2)
+    oneshot.main(toy_corpus, role="validation", model=str(toy_model_file), ways=4, episodes=2, seed=1)
     told = capsys.readouterr().out
     rows = ("natural e-prop", "W_in and W_rec left as primed", "no update at all", "cosine of mean spikes, no network", "MFCC + DTW, nothing primed")
     assert all(row in told for row in rows)
-    assert "toy: 4-way 1-shot, validation words (isolated), 2 episodes, seed 0" in told
+    assert "toy: 4-way 1-shot, validation words (isolated), 2 episodes, seed 1" in told
     assert "0.250 ± 0.000" in next(line for line in told.splitlines() if "no update at all" in line)
     assert "W_in" in told.splitlines()[-1]

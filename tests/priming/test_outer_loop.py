@@ -216,10 +216,10 @@ def test_both_stages_learn(toy_run: Any, toy_model: PrimedModel) -> None:
     before, readout, before_eprop, after = (
         loss_and_accuracy(toy_run.loop, weights, stage) for weights, stage in ((start, False), (middle, False), (middle, True), (end, True))
     )
-    assert readout[0] < before[0] - 0.2
-    assert after[0] < before_eprop[0] - 0.05
-    assert after[0] < before[0] - 0.3
-    assert after[1] > 0.5  # chance: one in six
+    assert readout[0] < before[0] - 0.5
+    assert after[0] < before_eprop[0] - 0.2
+    assert before[1] + 0.1 < readout[1] < after[1]
+    assert after[1] > 0.7  # chance: one in six
     ((subset, summary),) = validate(toy_run.loop.learner_weights(), toy_run.loop.learner, toy_run.loop.workspace, toy_run.config)
     assert subset == "isolated"
     assert summary.accuracy > 0.5  # chance: one in five
@@ -274,11 +274,12 @@ def test_minutes_are_a_budget_too(toy_config: MakeConfig, toy_workspace: Workspa
     assert loop.progress == 1.0
 
 
-def test_words_that_cannot_make_an_episode_are_left_out_at_the_start(toy_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_that_cannot_make_an_episode_are_left_out_at_the_start(
+    toy_config: MakeConfig, toy_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = {"validation0", "validation1"}
-    monkeypatch.setattr(
-        workspace, "role_clips", lambda *about: [clip for clip in role_clips(*about) if clip.speaker[-1] in "01" or clip.word not in few]
-    )
+    thinned = [clip for clip in role_clips(toy_corpus, "validation") if clip.speaker[-1] in "01" or clip.word not in few]
+    monkeypatch.setattr(workspace, "role_clips", lambda *_: thinned)
     lines: list[str] = []
     found = open_workspace(toy_config(tmp_path / "m.safetensors"), lines.append)
     assert found.validation == {}
