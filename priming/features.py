@@ -149,7 +149,8 @@ def encode_features(
     constants: Mapping[str, NDArray[np.float32]] = encoder.constants  # type: ignore[attr-defined]
     digests = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in sorted(constants.items())}
     noise_keys = [clip.key for clip in noise.noise] if noise is not None and config.copies else []
-    parts = [encoder_config.model_dump(), digests, config.model_dump(), asdict(augmentation), noise_keys, [clip.key for clip in ordered]]
+    heard = [(clip.key, clip.duration_s) for clip in ordered]  # lengths tell versions of a corpus apart
+    parts = [encoder_config.model_dump(), digests, config.model_dump(), asdict(augmentation), noise_keys, heard]
     folder = directory / f"{encoder_config.kind}-{fingerprint(parts)}"
     starts = range(0, len(ordered), CHUNK)
     targets = [folder / f"{start // CHUNK:05d}.npy" for start in starts]

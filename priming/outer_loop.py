@@ -125,7 +125,7 @@ class OuterLoop:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         loss, scores, labels, figures = self._task_loss(task, eprop_stage, generator)
         if not math.isfinite(float(loss.detach())):
-            raise ModelError(f"the loss is not a number at step {self.step}: lower the rate; the last checkpoint is good")
+            raise ModelError(f"the loss is not a number at step {self.step}: start again with another --seed; the last checkpoint is kept")
         rate = self._rate(eprop_stage) * min(1.0, (self.step + 1) / WARM_UP_STEPS)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -133,7 +133,7 @@ class OuterLoop:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), config.clip_gradient)
         if not math.isfinite(float(norm)):
-            raise ModelError(f"the gradient is not a number at step {self.step}: lower the rate; the last checkpoint is good")
+            raise ModelError(f"the gradient is not a number at step {self.step}: start again with another --seed; the last checkpoint is kept")
         self.whole = False
         self.optimizer.step()
         self.step += 1
