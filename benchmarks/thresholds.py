@@ -1,4 +1,4 @@
-"""Misses against false accepts per hour for each threshold, on validation words and validation speech: what `THRESHOLD` was chosen with.
+"""Misses against false accepts per hour for each threshold, on validation words and validation speech: what `THRESHOLDS` was chosen with.
 
     python benchmarks/thresholds.py --data DIR [--model embedding] [--hours 1] [--enrolments 3]
 

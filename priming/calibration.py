@@ -8,7 +8,7 @@ found there:
 
 with :math:`q` the quantiles, over the pieces of the bank, of the largest raw score within each: 0 is an ordinary piece of background, 1 one that only
 a tenth of the background exceeds. Quantiles, because a few pieces may say the very word. (On validation words mean and standard deviation in their
-place cost four points of accuracy.) The threshold is the same for every word, chosen on validation words (`THRESHOLD`).
+place cost four points of accuracy.) The threshold is the same for every word, chosen on validation words (`THRESHOLDS`).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 PIECE_MS = 1600.0  # a piece of the bank is as long as a spoken command with its surroundings
 LEVELS = (0.5, 0.9)  # quantiles that become 0 and 1
 SMALLEST_SCALE = 1e-3  # of a word whose network answers alike to everything
-THRESHOLD = 3.25  # of validation words: about 2 false accepts an hour of continuous speech; docs/models.md has the whole curve
+# By encoder: about 2 false accepts an hour of continuous validation speech, for each word; docs/models.md has the whole curves.
+THRESHOLDS = {"embedding": 3.25, "mel": 2.5}
 
 
 class Calibration(BaseModel):
@@ -57,7 +58,8 @@ def calibrate_deployed(backend: Backend, model: "PrimedModel") -> list[Calibrati
     pieces = [model.background[k * steps : (k + 1) * steps] for k in range(whole)]
     low, high = np.quantile(backend.score(pieces).astype(np.float64), LEVELS, axis=0)  # each [W]
     scales = np.maximum(high - low, SMALLEST_SCALE)
-    return [Calibration(offset=float(offset), scale=float(scale), threshold=THRESHOLD) for offset, scale in zip(low, scales, strict=True)]
+    threshold = THRESHOLDS[model.config.encoder.kind]
+    return [Calibration(offset=float(offset), scale=float(scale), threshold=threshold) for offset, scale in zip(low, scales, strict=True)]
 
 
 def calibrate(backend: Backend, model: "PrimedModel", shots: Sequence[Shot]) -> Calibration:

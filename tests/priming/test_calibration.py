@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from audio.encoder import MelEncoderConfig
 from hardware.backend import Backend, Shot
-from priming.calibration import SMALLEST_SCALE, THRESHOLD, Calibration, calibrate, calibrate_deployed
+from priming.calibration import SMALLEST_SCALE, THRESHOLDS, Calibration, calibrate, calibrate_deployed
 from priming.model import ModelConfig, PrimedModel
 from snn.learner import LearnerConfig
 
@@ -53,9 +53,9 @@ def test_the_median_becomes_0_and_the_ninth_decile_1(model: PrimedModel) -> None
     found = calibrate_deployed(cast(Backend, backend), model)
     assert backend.lengths == [STEPS] * PIECES
     assert found == [
-        Calibration(offset=5.0, scale=4.0, threshold=THRESHOLD),
-        Calibration(offset=3.0, scale=8.0, threshold=THRESHOLD),
-        Calibration(offset=0.0, scale=SMALLEST_SCALE, threshold=THRESHOLD),
+        Calibration(offset=5.0, scale=4.0, threshold=THRESHOLDS["mel"]),
+        Calibration(offset=3.0, scale=8.0, threshold=THRESHOLDS["mel"]),
+        Calibration(offset=0.0, scale=SMALLEST_SCALE, threshold=THRESHOLDS["mel"]),
     ]
     assert [found[0].normalise(raw) for raw in (5.0, 9.0, 7.0, 1.0)] == [0.0, 1.0, 0.5, -1.0]
     assert found[1].normalise(2 * 9.0 - 7) == found[0].normalise(9.0)  # a word that scores higher on everything gains nothing by it
@@ -64,5 +64,5 @@ def test_the_median_becomes_0_and_the_ninth_decile_1(model: PrimedModel) -> None
 def test_one_word_is_calibrated_alone(model: PrimedModel) -> None:
     backend = Counting()
     shot = cast(Shot, object())
-    assert calibrate(cast(Backend, backend), model, [shot, shot]) == Calibration(offset=5.0, scale=4.0, threshold=THRESHOLD)
+    assert calibrate(cast(Backend, backend), model, [shot, shot]) == Calibration(offset=5.0, scale=4.0, threshold=THRESHOLDS["mel"])
     assert backend.deployed == [[shot, shot]]
