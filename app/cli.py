@@ -18,7 +18,6 @@ USER_ERRORS = (
     ("audio.errors", "AudioError"),
     ("priming.errors", "DataError"),
     ("priming.errors", "ModelError"),
-    ("hardware.errors", "BackendError"),
     ("hardware.backend", "BackendError"),
 )
 
@@ -60,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         complain(str(error))
         return 2
+    finally:
+        if arguments is None:  # the process ends now; an interrupt while the interpreter takes itself apart would only print a traceback
+            with contextlib.suppress(ValueError):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def complain(message: str) -> None:
