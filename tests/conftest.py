@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+# One thread, here and in the programs that tests start: sums of floating-point numbers depend on how many threads share them, to the last bit.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 RATE = 16_000  # Hz, of the virtual microphone
 
 
