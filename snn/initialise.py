@@ -23,7 +23,7 @@ GATE_CENTER_MS = 340.0  # before the end of an utterance, which is heard until h
 GATE_WIDTH_MS = 80.0  # standard deviation of the bump
 GATE_SPAN_MS = 1200.0  # covered by the profile
 OUTPUT_GAIN = 0.1  # a random learning signal of full size would only disturb what the network does
-LOG_RATE = -2.0  # of the inner learning rates: tiny, and learned
+LOG_RATE = -2.0  # of the inner learning rates: the small output gain keeps the first updates small; learned
 
 
 def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int) -> dict[str, Tensor]:
