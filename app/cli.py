@@ -1,6 +1,6 @@
 """The entry point: runs a verb and turns whatever goes wrong into one line on stderr and an exit status.
 
-Statuses: 0 done, 2 the user can mend it, 130 interrupted (0 for `listen`, which is ended that way), 141 the reader of our output left,
+Statuses: 0 done, 2 the user can mend it, 130 interrupted (0 for `listen` and `serve`, which are ended that way), 141 the reader of our output left,
 143 terminated. A traceback appears for defects of the program alone. Nothing heavy is imported here: an interrupt is answered from the first moment.
 """
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    interrupted = 0 if words[0] == "listen" else 130
+    interrupted = 0 if words[0] in ("listen", "serve") else 130
     try:
         with contextlib.suppress(ValueError):  # only the main thread may set handlers
             signal.signal(signal.SIGTERM, _terminate)

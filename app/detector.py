@@ -66,6 +66,7 @@ class Detector:
 
     def __init__(self, rules: Sequence[Rule], step_s: float, refractory_s: float = REFRACTORY_S) -> None:
         self._rules = list(rules)
+        self._thresholds = np.array([rule.threshold for rule in self._rules])
         self._step_s = step_s
         self._refractory_s = refractory_s
         self._steps = 0
@@ -89,13 +90,20 @@ class Detector:
         """
         self._ahead.extend(voiced)
         fired: list[Detection] = []
-        for row in scores:
-            self._steps += 1
+        below: NDArray[np.bool_] = np.logical_and.reduce(scores < self._thresholds, axis=1)
+        at = 0
+        while at < len(scores):
+            quiet = 0  # steps that change nothing but the time
+            if all(self._armed) and not any(self._peaks):
+                quiet = len(scores) - at if below[at:].all() else int(np.argmin(below[at:]))
+            self._steps += quiet or 1
             time_s = self._steps * self._step_s
             while self._ahead and (self._frames + 1) * FRAME_S <= time_s + 1e-9:
                 self._voiced.append(self._ahead.popleft())
                 self._frames += 1
-            fired += self._step(row.tolist(), time_s)
+            if not quiet:
+                fired += self._step(scores[at].tolist(), time_s)
+            at += quiet or 1
         return fired
 
     def flush(self) -> list[Detection]:

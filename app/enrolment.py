@@ -20,6 +20,7 @@ from app.store import ShotInfo, StoredWord, WordInfo, WordStore, now
 if TYPE_CHECKING:
     from audio.quality import Quality
     from hardware import Shot
+    from priming.calibration import Calibration
 
 MARGIN_S = 0.15  # kept around the speech that was found
 
@@ -31,6 +32,54 @@ class Utterance:
     speech: NDArray[np.float32]  # [n] at 16 kHz, cut around the word
     about: ShotInfo
     quality: "Quality"
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """When a word is accepted; neither given keeps what holds for the word, or the default for a new one.
+
+    Attributes:
+        per_hour: false accepts to aim at.
+        threshold: of the normalised score.
+
+    Raises:
+        AppError: both are given.
+        CalibrationError: a rate or a threshold that means nothing.
+    """
+
+    per_hour: float | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        from priming.calibration import check_rate, check_threshold
+
+        if self.per_hour is not None and self.threshold is not None:
+            raise AppError("--threshold and --false-accepts-per-hour exclude each other; give one")
+        if self.per_hour is not None:
+            check_rate(self.per_hour)
+        if self.threshold is not None:
+            check_threshold(self.threshold)
+
+    def apply(self, calibration: "Calibration", earlier: "Calibration | None" = None) -> "Calibration":
+        """Set the threshold of a word.
+
+        Args:
+            calibration: of the word.
+            earlier: the calibration that it replaces.
+
+        Returns:
+            The calibration with its threshold. Whether the word itself passes it is for the caller to check.
+        """
+        from priming.calibration import DEFAULT_PER_HOUR
+
+        if self.threshold is not None:
+            return calibration.fixed(self.threshold)
+        if self.per_hour is None and earlier is not None and earlier.per_hour is None:
+            return calibration.fixed(earlier.threshold)
+        return calibration.aimed(self.per_hour or (earlier.per_hour if earlier else None) or DEFAULT_PER_HOUR)
+
+
+KEPT = Acceptance()
 
 
 @dataclass(frozen=True)
@@ -113,7 +162,15 @@ def nearest(engine: Engine, store: WordStore, word: str, shots: Sequence["Shot"]
     return Neighbour(others[best].info.word, float(scores[best]), others[best].info.calibration.threshold)
 
 
-def store_shots(engine: Engine, store: WordStore, word: str, shots: Sequence[tuple["Shot", ShotInfo]], *, replace: bool = False) -> StoredWord:
+def store_shots(
+    engine: Engine,
+    store: WordStore,
+    word: str,
+    shots: Sequence[tuple["Shot", ShotInfo]],
+    *,
+    replace: bool = False,
+    acceptance: Acceptance = KEPT,
+) -> StoredWord:
     """Add shots to a word, or enroll it; one atomic change of the store.
 
     Args:
@@ -122,23 +179,35 @@ def store_shots(engine: Engine, store: WordStore, word: str, shots: Sequence[tup
         word: clean name.
         shots: what was learnt, and from what.
         replace: forget earlier shots.
+        acceptance: when the word is accepted.
 
     Returns:
         The word as stored.
 
     Raises:
         StoreError: the word was enrolled under another model, or its file is damaged, and `replace` was not asked for.
+        CalibrationError: the word does not stand out from background as asked.
     """
     with store.locked():
         earlier = None if replace else store.get(word)
         same_model_or_refuse(earlier, engine)
         known = list(zip(earlier.shots, earlier.info.shots, strict=True)) if earlier else []
-        stored = describe(engine, word, [*known, *shots], created=earlier.info.created if earlier else now())
+        created, calibration = (earlier.info.created, earlier.info.calibration) if earlier else (now(), None)
+        stored = describe(engine, word, [*known, *shots], created, earlier=calibration, acceptance=acceptance)
+        stored.info.calibration.check()
         store.put(stored)
     return stored
 
 
-def describe(engine: Engine, word: str, shots: Sequence[tuple["Shot", ShotInfo]], created: str) -> StoredWord:
+def describe(
+    engine: Engine,
+    word: str,
+    shots: Sequence[tuple["Shot", ShotInfo]],
+    created: str,
+    *,
+    earlier: "Calibration | None" = None,
+    acceptance: Acceptance = KEPT,
+) -> StoredWord:
     """Calibrate a word and write down everything about it; the word stays deployed, alone.
 
     Args:
@@ -146,6 +215,8 @@ def describe(engine: Engine, word: str, shots: Sequence[tuple["Shot", ShotInfo]]
         word: clean name.
         shots: all of the word's, and where they are from.
         created: when the word was enrolled first.
+        earlier: the word's calibration before this enrolment.
+        acceptance: when the word is accepted; whether the word itself passes is not checked.
     """
     learnt = tuple(shot for shot, _ in shots)
     info = WordInfo(
@@ -153,7 +224,7 @@ def describe(engine: Engine, word: str, shots: Sequence[tuple["Shot", ShotInfo]]
         model=engine.reference,
         model_sha256=engine.model.sha256,
         created=created,
-        calibration=engine.calibrate(learnt),
+        calibration=acceptance.apply(engine.calibrate(learnt), earlier),
         lag_s=round(engine.lag(learnt, [about.end_s for _, about in shots]), 3),
         shots=tuple(about for _, about in shots),
     )
@@ -167,6 +238,8 @@ def enroll(
     model: str | None = None,
     backend: str = "torch",
     replace: bool = False,
+    false_accepts_per_hour: float | None = None,
+    threshold: float | None = None,
 ) -> StoredWord:
     """Learn a word from one recording, or several, and store it.
 
@@ -181,6 +254,8 @@ def enroll(
         model: primed model; the default one when None.
         backend: name of the backend.
         replace: forget earlier shots of the word.
+        false_accepts_per_hour: what the threshold aims at; that of the word, or 1 for a new one, when None.
+        threshold: of the normalised score, instead.
 
     Returns:
         The word as stored.
@@ -188,11 +263,12 @@ def enroll(
     Raises:
         AppError: the word's name is unusable, or the word belongs to another model.
         AudioError: a recording is unusable.
+        CalibrationError: the word does not stand out from background as asked.
     """
-    name, store = clean(word), WordStore(words)
+    name, store, acceptance = clean(word), WordStore(words), Acceptance(false_accepts_per_hour, threshold)
     utterances = [judge(samples, f"recording {k}") for k, samples in enumerate(recordings, 1)]
     if not utterances:
         raise AppError("no recording was given; a word is learnt from at least one")
     engine = open_engine(model, backend)
     shots = [(engine.learn(utterance.speech), utterance.about) for utterance in utterances]
-    return store_shots(engine, store, name, shots, replace=replace)
+    return store_shots(engine, store, name, shots, replace=replace, acceptance=acceptance)

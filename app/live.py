@@ -4,8 +4,10 @@ blocks -> spikes -> network -> normalised scores -> detector. Everything keeps i
 so a file, a pipe and a microphone are heard alike.
 """
 
+import copy
+import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from app.detector import Detection, Detector, Rule
 from app.engine import Engine, normalise, open_engine
 from app.errors import StoreError
+from app.near_misses import NearMiss, NearMissDetector
 from app.store import StoredWord, WordStore, same_model
 
 
@@ -30,12 +33,16 @@ class Listener:
         model: primed model; that of most of the words when None.
         backend: name of the backend.
         engine: a model that is loaded already, instead of `model` and `backend`.
+        on_detection: called with each word that is recognised, besides its being returned.
+        on_near_miss: called with each word that was almost recognised.
 
     Attributes:
         words: those that are listened for.
         scores: float32 [W], the latest normalised scores.
+        near_misses: words that were almost recognised, of the latest block.
         level_dbfs: level of the latest block.
-        time_s: how much sound was heard.
+        speech: whether somebody spoke in the latest block.
+        time_s: how much sound was heard or skipped.
 
     Raises:
         StoreError: no word is enrolled, or none under this model.
@@ -50,6 +57,8 @@ class Listener:
         backend: str = "torch",
         *,
         engine: Engine | None = None,
+        on_detection: Callable[[Detection], None] | None = None,
+        on_near_miss: Callable[[NearMiss], None] | None = None,
     ) -> None:
         enrolled = WordStore(words).words() if words is None or isinstance(words, str | Path) else list(words)
         if not enrolled:
@@ -61,28 +70,46 @@ class Listener:
         self.words = same_model(enrolled, engine.model.sha256, engine.reference)
         if not self.words:
             raise StoreError(f"no word was enrolled under the model {engine.model.name}; enroll one, or name the words' own model with --model")
+        self.on_detection, self.on_near_miss = on_detection, on_near_miss
         engine.deploy(self.words)
         self.reset()
 
     def reset(self) -> None:
         """Begin a new stream at time 0."""
+        self._begin(0.0)
+
+    def fork(self) -> "Listener":
+        """Return a listener for another stream at the same time: it shares the model and the words, and has a state of its own.
+
+        Words are deployed once, however many streams are heard: what a backend deploys is not changed until the next deployment, and resting
+        or hearing puts new states in place of old ones, so that a shallow copy of the backend is enough.
+        """
+        twin = copy.copy(self)
+        twin.engine = dataclasses.replace(self.engine, backend=copy.copy(self.engine.backend))
+        twin.reset()
+        return twin
+
+    def _begin(self, at_s: float) -> None:
+        """Begin to hear, from rest, at a time of the stream."""
         from audio.voice import VoiceDetector, level_dbfs
 
         self.engine.backend.reset()
         self._stream = self.engine.encoder.stream()
         self._voice = VoiceDetector()
         rules = [Rule(info.word, info.calibration.threshold, info.duration_s, info.lag_s) for info in (word.info for word in self.words)]
-        self._detector = Detector(rules, self.engine.step_s)
-        self._heard = 0
+        self._detector, self._near = Detector(rules, self.engine.step_s), NearMissDetector(rules, self.engine.step_s)
+        self._heard, self._start_s = 0, at_s
         self.scores = np.full(len(self.words), -np.inf, np.float32)
+        self.near_misses: list[NearMiss] = []
         self.level_dbfs = level_dbfs(np.zeros(0, np.float32))
+        self.speech = False
 
     @property
     def time_s(self) -> float:
-        """How much sound was heard since the start of the stream."""
+        """How much sound was heard or skipped since the start of the stream."""
         from audio.constants import SAMPLE_RATE
 
-        return self._heard / SAMPLE_RATE
+        return self._start_s + self._heard / SAMPLE_RATE
 
     def push(self, samples: NDArray[np.float32]) -> list[Detection]:
         """Hear the next block.
@@ -97,16 +124,65 @@ class Listener:
 
         self._heard += len(samples)
         self.level_dbfs = level_dbfs(samples)
-        self._voice.push(samples)
+        smoothed = self._voice.push(samples)
+        self.speech = any(smoothed) if smoothed else self.speech
         raw = self.engine.backend.process(self._stream.push(samples))
         scores = normalise(raw, self.words)
         if len(scores):
             self.scores = scores[-1]
-        return self._detector.push(scores, self._voice.raw)  # unsmoothed: the edges of a word must not carry a hangover
+        self.near_misses = [near._replace(time_s=round(near.time_s + self._start_s, 3)) for near in self._near.push(scores)]
+        if self.on_near_miss:
+            for near in self.near_misses:
+                self.on_near_miss(near)
+        return self._told(self._detector.push(scores, self._voice.raw))  # unsmoothed: the edges of a word must not carry a hangover
 
     def flush(self) -> list[Detection]:
         """End the stream: a word that is being recognised is told now."""
-        return self._detector.flush()
+        return self._told(self._detector.flush())
+
+    def skip(self, seconds: float) -> list[Detection]:
+        """Pass over sound that is not heard, while listening is muted or the microphone is away; what follows is heard from rest.
+
+        Args:
+            seconds: how much, at least 0.
+
+        Returns:
+            A word that was being recognised.
+        """
+        told = self.flush()
+        self._begin(self.time_s + seconds)
+        return told
+
+    def replace(self, words: Sequence[StoredWord]) -> list[Detection]:
+        """Listen for other words from now on; the stream goes on, heard from rest.
+
+        Args:
+            words: enrolled words; those of other models are left out, with a warning.
+
+        Returns:
+            A word that was being recognised.
+
+        Raises:
+            StoreError: none was enrolled under this listener's model; the words stay as they are.
+        """
+        kept = same_model(words, self.engine.model.sha256, self.engine.reference)
+        if not kept:
+            raise StoreError(f"no word is enrolled under the model {self.engine.model.name} any more")
+        told = self.flush()
+        self.words = kept
+        self.engine.deploy(kept)
+        self._begin(self.time_s)
+        return told
+
+    def _told(self, detections: list[Detection]) -> list[Detection]:
+        """Shift detections to the time of the stream and hand them to the callback."""
+        if self._start_s:
+            start = self._start_s
+            detections = [d._replace(start_s=round(d.start_s + start, 3), end_s=round(d.end_s + start, 3)) for d in detections]
+        if self.on_detection:
+            for detection in detections:
+                self.on_detection(detection)
+        return detections
 
     def listen(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[Detection]:
         """Hear a whole stream from its start.

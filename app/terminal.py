@@ -3,6 +3,7 @@
 Results go to stdout, everything else to stderr, so that a pipe gets results alone. Where the terminal cannot show block characters, ASCII stands in.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,12 +13,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from app.near_misses import NEAR
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     from app.detector import Detection
     from app.enrolment import Neighbour
+    from app.events import Event
     from app.live import Listener
+    from app.near_misses import NearMiss
+    from app.session import Session
     from app.store import StoredWord
 
 out = Console(highlight=False)
@@ -25,6 +31,7 @@ err = Console(stderr=True, highlight=False)
 
 BAR = 24  # characters
 FLOOR_DBFS = -70.0  # left end of a level meter
+SINK = 0.6  # shares of a bar that it falls in a second
 
 
 def interactive() -> bool:
@@ -75,15 +82,32 @@ def detection_line(detection: "Detection") -> Text:
     return Text(f"{clock(detection.start_s):>7}  ", "bright_black") + Text(detection.word, "bold green") + Text(figures, "bright_black")
 
 
+def near_miss_line(near: "NearMiss") -> Text:
+    """Describe a near miss in one line."""
+    figures = f"  almost: score {near.score:.1f} (needs {near.threshold:.1f})"
+    return Text(f"{clock(near.time_s):>7}  ", "bright_black") + Text(near.word, "yellow") + Text(figures, "bright_black")
+
+
+STATES = {  # styles and what to do
+    "listening": ("green", ""),
+    "hearing speech": ("bold cyan", ""),
+    "muted": ("bold yellow", "space goes on"),
+    "device lost": ("bold red", "waiting for it to come back"),
+    "falling behind": ("bold red", "this machine is too slow or too busy"),
+}
+
+
 class LiveView:
     """The live display of a listening session; detections scroll above it.
 
     Args:
         listener: whose level and scores are shown.
+        session: whose state is shown, if there is one.
     """
 
-    def __init__(self, listener: "Listener") -> None:
-        self._listener = listener
+    def __init__(self, listener: "Listener", session: "Session | None" = None) -> None:
+        self._listener, self._session = listener, session
+        self._bars: dict[str, tuple[float, float]] = {}  # of each word: where its bar stands, and since when
         self._live = Live(console=out, get_renderable=self._render, refresh_per_second=12, transient=True)
 
     def __enter__(self) -> "LiveView":
@@ -97,21 +121,64 @@ class LiveView:
         """Add a detection."""
         out.print(detection_line(detection))
 
+    def tell(self, event: "Event", near_misses: bool) -> None:
+        """Add what is worth a line of its own; the rest is in the display."""
+        from app.detector import Detection
+        from app.near_misses import NearMiss
+
+        if isinstance(event, Detection):
+            self.show(event)
+        elif near_misses and isinstance(event, NearMiss):
+            out.print(near_miss_line(event))
+
+    def _state_line(self, session: "Session") -> Text:
+        """Say what the session is doing."""
+        style, advice = STATES[session.state]
+        sign = "●" if _characters()[0] == "█" else "*"
+        line = Text(f"{sign} {session.state}", style)
+        if advice:
+            line += Text(f"  {advice}", "bright_black")
+        if session.state == "falling behind":
+            line += Text(f", {session.behind_s:.1f} s behind", "bright_black")
+        return line
+
+    def _standing(self, name: str, share: float, now: float) -> float:
+        """Let a bar rise at once and sink slowly, for a spoken word is over before the eye is there."""
+        if math.isnan(share) or share == -math.inf:
+            share = 0.0
+        was, since = self._bars.get(name, (share, now))
+        standing = max(share, was - SINK * max(0.0, now - since))
+        self._bars[name] = standing, now
+        return standing
+
     def _render(self) -> RenderableType:
-        listener = self._listener
+        listener, session = self._listener, self._session
+        now = session.time_s if session else listener.time_s
+        head = Text(clock(now), "bright_black"), level_bar(listener.level_dbfs)
+        if session is not None:
+            head = Text(clock(now), "bright_black"), head[1] + Text(f"   {session.real_time_factor:.2f} of real time", "bright_black")
         grid = Table.grid(padding=(0, 2))
         grid.add_column(max_width=28, no_wrap=True, overflow="ellipsis")
-        grid.add_row(Text(clock(listener.time_s), "bright_black"), level_bar(listener.level_dbfs))
-        rows = [(word.info.word, float(score), word.info.calibration.threshold) for word, score in zip(listener.words, listener.scores, strict=True)]
-        fits = max(1, out.height - 3)
-        if len(rows) > fits:
+        grid.add_row(*head)
+        rows = [
+            (word.info.word, float(score), word.info.calibration.threshold) for word, score in zip(listener.words, listener.scores, strict=False)
+        ]  # words may be replaced right now
+        fits = max(1, out.height - 5)
+        hidden = max(0, len(rows) - fits)
+        if hidden:
             rows = sorted(rows, key=lambda row: row[2] - row[1])[:fits]
         for name, score, threshold in rows:
             span = max(abs(threshold), 1.0)  # the bar begins one span below the threshold and ends half a span above it
-            style = "green" if score >= threshold else "cyan"
-            shown = Text(f" {score:4.1f}" if score > -100 else "", "bright_black")
-            grid.add_row(Text(name), bar((score - threshold + span) / (1.5 * span), style, mark=1 / 1.5) + shown)
-        return Group(Text(), grid)
+            share = self._standing(name, (score - threshold + span) / (1.5 * span), now)
+            style = "green" if share >= 1 / 1.5 else "yellow" if share >= (1 - NEAR) / 1.5 else "cyan"
+            shown = f" {score:5.1f}" if score > -100 else "     -"
+            grid.add_row(Text(name), bar(share, style, mark=1 / 1.5) + Text(f"{shown} of {threshold:.1f}", "bright_black"))
+        lines: list[RenderableType] = [Text(), grid]
+        if hidden:
+            lines.append(Text(f"and {hidden} more words, further from their thresholds", "bright_black"))
+        if session is not None:
+            lines.insert(1, self._state_line(session))
+        return Group(*lines)
 
 
 def show_enrolled(word: "StoredWord", new: int, neighbour: "Neighbour | None") -> None:

@@ -18,7 +18,7 @@ HELP = "Say it once: a spiking network learns a spoken command from one utteranc
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "context_settings": {"help_option_names": ["-h", "--help"]}}
 
 cli = typer.Typer(help=HELP, **PLAIN)
-words = typer.Typer(help="List, show, rename and remove enrolled words.", invoke_without_command=True, **PLAIN)
+words = typer.Typer(help="List, show, set, rename and remove enrolled words.", invoke_without_command=True, **PLAIN)
 cli.add_typer(words, name="words")
 
 Word = Annotated[str, typer.Argument(metavar="WORD", help="The word; several in quotes.", show_default=False)]
@@ -27,6 +27,8 @@ Model = Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help=
 Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where the network runs.")]
 Device = Annotated[str | None, typer.Option("--device", metavar="ID", help="Microphone: number or name, as `app devices` shows.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+PerHour = Annotated[float | None, typer.Option("--false-accepts-per-hour", metavar="F", help="What the threshold aims at [default: 1].")]
+Threshold = Annotated[float | None, typer.Option("--threshold", metavar="T", help="Set the threshold by hand.")]
 Data = Annotated[str, typer.Option("--data", metavar="DIR", help="Folder of recordings.", show_default=False)]
 
 
@@ -40,9 +42,14 @@ def prime(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside MODEL.")] = False,
     device: Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to compute.")] = "cpu",
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of every random draw.")] = 0,
+    sources: Annotated[
+        str | None,
+        typer.Option("--sources", metavar="NAMES", help="Of words: commands, aligned, context, pairs, splices, synthetic; a weight as in pairs=0.5."),
+    ] = None,
 ) -> Call:
     """Prime a network so that it learns words from one utterance."""
-    return _deferred("prime", data=data, out=out, encoder=encoder, minutes=minutes, steps=steps, resume=resume, device=device, seed=seed)
+    budget: dict[str, Any] = {"minutes": minutes, "steps": steps, "resume": resume}
+    return _deferred("prime", data=data, out=out, encoder=encoder, device=device, seed=seed, sources=sources, **budget)
 
 
 @cli.command()
@@ -54,12 +61,13 @@ def enroll(
     backend: Backend = "torch",
     device: Device = None,
     replace: Annotated[bool, typer.Option("--replace", help="Forget earlier shots of the word.")] = False,
+    per_hour: PerHour = None,
+    threshold: Threshold = None,
     as_json: Json = False,
 ) -> Call:
     """Learn a word from one utterance."""
-    return _deferred(
-        "enroll", word=word, files=files or [], model=model, words=words, backend=backend, device=device, replace=replace, as_json=as_json
-    )
+    options: dict[str, Any] = {"replace": replace, "per_hour": per_hour, "threshold": threshold, "as_json": as_json}
+    return _deferred("enroll", word=word, files=files or [], model=model, words=words, backend=backend, device=device, **options)
 
 
 @cli.command()
@@ -72,11 +80,31 @@ def listen(
     rate: Annotated[int | None, typer.Option("--rate", metavar="HZ", help="Of raw PCM [default: 16000].")] = None,
     channels: Annotated[int | None, typer.Option("--channels", metavar="N", help="Of raw PCM [default: 1].")] = None,
     sample_format: Annotated[str | None, typer.Option("--format", metavar="F", help="u8, s16le, s24le, s32le or f32le [default: s16le].")] = None,
+    near_misses: Annotated[bool, typer.Option("--near-misses", help="Tell also which words were almost recognised.")] = False,
+    execute: Annotated[
+        str | None, typer.Option("--exec", metavar="COMMAND", help="Run at each detection, without a shell: 'notify-send {word} {score}'.")
+    ] = None,
+    recordings: Annotated[
+        str | None, typer.Option("--record-detections", metavar="DIR", help="Keep the sound around detections, which is not kept otherwise.")
+    ] = None,
+    events: Annotated[bool, typer.Option("--events", help="JSON of near misses, changes of state and a heartbeat too.")] = False,
     as_json: Json = False,
 ) -> Call:
-    """Listen for the enrolled words."""
+    """Listen for the enrolled words; SIGUSR1 or space pauses and resumes."""
     pcm = {"rate": rate, "channels": channels, "sample_format": sample_format}
-    return _deferred("listen", source=source, words=words, model=model, backend=backend, device=device, pcm=pcm, as_json=as_json)
+    options: dict[str, Any] = {"near_misses": near_misses, "execute": execute, "recordings": recordings, "events": events, "as_json": as_json}
+    return _deferred("listen", source=source, words=words, model=model, backend=backend, device=device, pcm=pcm, **options)
+
+
+@cli.command()
+def serve(
+    uri: Annotated[str, typer.Option("--uri", metavar="URI", help="tcp://HOST:PORT or unix:///PATH.")] = "tcp://127.0.0.1:10400",
+    words: Words = None,
+    model: Model = None,
+    backend: Backend = "torch",
+) -> Call:
+    """Serve the enrolled words as wake words over the Wyoming protocol."""
+    return _deferred("serve", uri=uri, words=words, model=model, backend=backend)
 
 
 @cli.command()
@@ -91,11 +119,23 @@ def evaluate(
     episodes: Annotated[int, typer.Option("--episodes", metavar="N", help="Episodes to draw.")] = 600,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of the draws.")] = 0,
     snr: Annotated[float | None, typer.Option("--snr", metavar="DB", help="Add background noise at this signal-to-noise ratio.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Listen to hours of continuous sound instead of single clips.")] = False,
+    hours: Annotated[float | None, typer.Option("--hours", metavar="H", help="Of background in the stream [default: all there is].")] = None,
+    enrolments: Annotated[int | None, typer.Option("--enrolments", metavar="N", help="Sets of words for the stream [default: 20].")] = None,
+    words_each: Annotated[int | None, typer.Option("--words-per-enrolment", metavar="N", help="Of each set [default: 10].")] = None,
+    figure: Annotated[str | None, typer.Option("--figure", metavar="FILE.png", help="Draw misses against false accepts of the stream.")] = None,
     model: Model = None,
     backend: Backend = "torch",
     as_json: Json = False,
 ) -> Call:
     """Measure one-shot learning on unseen words and speakers."""
+    if stream:
+        of_stream = {"hours": hours, "enrolments": 20 if enrolments is None else enrolments, "words": 10 if words_each is None else words_each}
+        common: dict[str, Any] = {"role": role, "shots": shots, "seed": seed, "snr": snr, "model": model, "backend": backend, "as_json": as_json}
+        return _deferred("evaluate_stream", data=data, figure=figure, **of_stream, **common)
+    given = {"--hours": hours, "--enrolments": enrolments, "--words-per-enrolment": words_each, "--figure": figure}
+    for option in (option for option, value in given.items() if value is not None):
+        raise typer.BadParameter(f"{option} describes a stream; add --stream.")
     options: dict[str, Any] = {"role": role, "subset": subset, "ways": ways, "shots": shots, "episodes": episodes, "seed": seed, "snr": snr}
     return _deferred("evaluate", data=data, model=model, backend=backend, as_json=as_json, **options)
 
@@ -120,6 +160,12 @@ def words_show(word: Word, words: Words = None, as_json: Json = False) -> Call:
     return _deferred("words", "show", word=word, words=words, as_json=as_json)
 
 
+@words.command("set")
+def words_set(word: Word, words: Words = None, per_hour: PerHour = None, threshold: Threshold = None) -> Call:
+    """Set when a word is accepted."""
+    return _deferred("words", "set_acceptance", word=word, words=words, per_hour=per_hour, threshold=threshold)
+
+
 @words.command("rename")
 def words_rename(
     word: Word, new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)], words: Words = None
@@ -137,9 +183,11 @@ def words_remove(
 
 
 @cli.command()
-def devices(as_json: Json = False) -> Call:
+def devices(
+    levels: Annotated[bool, typer.Option("--levels", help="Measure each one's level for a second: say something.")] = False, as_json: Json = False
+) -> Call:
     """List the microphones."""
-    return _deferred("devices", as_json=as_json)
+    return _deferred("devices", levels=levels, as_json=as_json)
 
 
 @cli.command()
@@ -171,7 +219,7 @@ def _deferred(command: str, function: str = "run", **options: Any) -> Call:
     """Return the call of a verb, to be made outside the parser, which would answer interrupts and closed pipes in its own way."""
 
     def call() -> None:
-        if command in ("enroll", "listen", "demo"):
+        if command in ("enroll", "listen", "serve", "demo", "evaluate_stream"):
             os.environ.setdefault("OMP_NUM_THREADS", "1")  # a step of a small network is over before a second thread has woken up
         getattr(importlib.import_module(f"app.commands.{command}"), function)(**options)
 

@@ -7,7 +7,9 @@ graded sensitivity: 6 x 96 = 576 channels. A vector lasts 80 ms and stands for t
 Whitening is soft, eigenvalues plus 5 % of their mean, because the directions of least variance are mostly noise.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -164,6 +166,19 @@ class EmbeddingEncoder:
     def stream(self) -> EmbeddingEncoderStream:
         """Start a stream of blocks."""
         return EmbeddingEncoderStream(self.config, self.constants)
+
+    def decoder(self) -> NDArray[np.float32]:
+        """Return the linear decoder of the code: float32 [96, channels], from spikes to directions in standard deviations.
+
+        A threshold's spike adds the difference of two conditional means of a normal distribution: that of values beyond this threshold, up to the
+        next one, and that of values one threshold lower.
+        """
+        normal = NormalDist()
+        beyond = [(normal.pdf(threshold), 1 - normal.cdf(threshold)) for threshold in self.config.thresholds] + [(0.0, 0.0)]
+        means = [(low[0] - high[0]) / (low[1] - high[1]) for low, high in itertools.pairwise(beyond)]
+        steps = np.diff([0.0, *means])
+        each = np.concatenate([steps, -steps]).astype(np.float32)  # ON, then OFF
+        return np.kron(each, np.eye(DIMENSIONS, dtype=np.float32))
 
     def encode(self, samples: ArrayLike) -> NDArray[np.uint8]:
         """Encode a whole signal exactly as a stream would.

@@ -59,6 +59,10 @@ class SpikeEncoder(Protocol):
         """Start a stream of blocks."""
         ...
 
+    def decoder(self) -> NDArray[np.float32]:
+        """Return a linear decoder of the code, float32 [values, channels]: what priming starts the readout from."""
+        ...
+
     def encode(self, samples: ArrayLike) -> NDArray[np.uint8]:
         """Encode a whole signal, float32 [n] at 16 kHz, into uint8 [T, channels]."""
         ...

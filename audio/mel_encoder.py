@@ -119,6 +119,17 @@ class MelEncoder:
         """Start a stream of blocks."""
         return MelEncoderStream(self.config, self.constants)
 
+    def decoder(self) -> NDArray[np.float32]:
+        """Return the linear decoder of the code: float32 [2 bands, channels], from spikes to each band's level and change, both of order 1."""
+        levels = self.constants["levels"]
+        steps = np.diff(levels, axis=0, prepend=levels[:1] - np.diff(levels, axis=0).mean(0, keepdims=True))  # [levels, bands]
+        steps = steps / np.maximum(steps.sum(0), np.finfo(np.float32).tiny) * 2
+        bands = np.eye(self.config.bands, dtype=np.float32)
+        nothing = np.zeros_like(bands)
+        level = np.concatenate([*(bands * row for row in steps), nothing, nothing], 1)
+        change = np.concatenate([*(nothing for _ in steps), bands, -bands], 1)
+        return np.concatenate([level, change]).astype(np.float32)
+
     def encode(self, samples: ArrayLike) -> NDArray[np.uint8]:
         """Encode a whole signal exactly as a stream would.
 

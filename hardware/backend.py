@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from snn.learner import LearnerConfig
+    from snn.config import LearnerConfig
 
 
 class BackendError(ValueError):
@@ -33,20 +33,21 @@ class Capabilities:
 class Shot(NamedTuple):
     """What one utterance taught, small enough to keep: the factors of the weight changes rather than the matrices.
 
-    The changes are -eta_in factor^T inputs and -eta_rec factor^T recurrent, with the model's learning rates.
+    The changes are -eta_in factor^T (h - c) and -eta_rec factor^T recurrent, with h = (inputs, features) and the model's learning rates and centre c.
     """
 
     factor: NDArray[np.float32]  # [T, N] e-prop factors
     inputs: NDArray[np.uint8]  # [T, I] input spikes
+    features: NDArray[np.uint8]  # [T, F] spikes that arrived from the feature population
     recurrent: NDArray[np.uint8]  # [T, N] spikes that arrived over the recurrent connections
-    readout: NDArray[np.float32]  # [R] readout weights, norm 1
+    readout: NDArray[np.float32]  # [D K] readout weights, norm 1
 
 
 class Trace(NamedTuple):
     """What a network did while it learnt or listened, for a figure."""
 
     inputs: NDArray[np.uint8]  # [T, I]
-    network: NDArray[np.uint8]  # [T, N]
+    network: NDArray[np.uint8]  # [T, N] of the learning network
     signals: NDArray[np.float32]  # [T, N] learning signals; zeros while listening
     scores: NDArray[np.float32]  # [T] running score of the word; empty while learning
 
@@ -94,7 +95,7 @@ class Backend(Protocol):
             spikes: [T, I]; any T, state carries over between calls, and how a stream is cut changes nothing.
 
         Returns:
-            [T, W] score of every deployed word after each step, in [-1, 1].
+            [T, W] score of every deployed word after each step.
         """
 
     def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

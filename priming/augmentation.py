@@ -14,9 +14,8 @@ from priming.corpus import load_many
 from priming.episodes import hearing
 from priming.errors import DataError
 from priming.gate import PrimingData
+from priming.joining import active_level
 
-ACTIVE_FRAME_S = 0.02  # frames in which the level of speech is measured
-ACTIVE_RANGE_DB = 20.0  # a frame is speech when it is at most this much weaker than the loudest one
 SILENT_RMS = 1e-4  # -80 dBFS: digital silence inside recordings of noise, which is no noise
 FADE = SAMPLE_RATE // 100  # samples of fade where two recordings of noise meet
 
@@ -96,23 +95,6 @@ def _rms(samples: NDArray[np.float32]) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
 
 
-def active_level(samples: NDArray[np.float32]) -> float:
-    """The level of the speech in a recording, pauses left out.
-
-    Args:
-        samples: float32 [n] at 16 kHz.
-
-    Returns:
-        Root mean square over the 20 ms frames that are at most 20 dB weaker than the loudest one.
-    """
-    size = round(ACTIVE_FRAME_S * SAMPLE_RATE)
-    if len(samples) < size:
-        return _rms(samples)
-    frames = samples[: len(samples) // size * size].reshape(-1, size)
-    power = np.mean(np.square(frames, dtype=np.float64), axis=1)
-    return float(np.sqrt(np.mean(power[power >= power.max() * 10 ** (-ACTIVE_RANGE_DB / 10)])))
-
-
 def mix_at_snr(clean: NDArray[np.float32], noise: NDArray[np.float32], snr_db: float) -> NDArray[np.float32]:
     """Add noise so that the speech lies a given number of decibels above it.
 
@@ -153,7 +135,12 @@ def change_speed(samples: NDArray[np.float32], factor: float) -> NDArray[np.floa
 
 
 def augment(
-    samples: NDArray[np.float32], rng: np.random.Generator, noise: NoiseBank, config: AugmentationConfig | None = None
+    samples: NDArray[np.float32],
+    rng: np.random.Generator,
+    noise: NoiseBank,
+    config: AugmentationConfig | None = None,
+    lead_s: float = 0.0,
+    follow_s: float = 0.0,
 ) -> NDArray[np.float32]:
     """Turn a clip into one of the many ways in which it could be heard; `priming.episodes.hearing` is the way without changes.
 
@@ -162,14 +149,16 @@ def augment(
         rng: source of every draw.
         noise: what may be in the room.
         config: ranges of the changes; the defaults when None.
+        lead_s: how much of the samples was said before the word.
+        follow_s: how much of them was said after it.
 
     Returns:
-        float32 [m] in [-1, 1]: the clip with its background around it, changed; ends 0.5 s after the clip.
+        float32 [m] in [-1, 1]: the clip with its background around it, changed; ends 0.5 s after the word.
     """
     config = config or AugmentationConfig()
-    if rng.random() < config.speed_share:
-        samples = change_speed(samples, rng.uniform(*config.speed))
-    heard = hearing(samples, seed=int(rng.integers(2**31)))
+    factor = rng.uniform(*config.speed) if rng.random() < config.speed_share else 1.0
+    samples = samples if factor == 1.0 else change_speed(samples, factor)
+    heard = hearing(samples, int(rng.integers(2**31)), lead_s / factor, follow_s / factor)
     if rng.random() < config.noise_share:
         heard = mix_at_snr(heard, noise.draw(len(heard), rng), rng.uniform(*config.snr_db))
     peak = float(np.max(np.abs(heard)))

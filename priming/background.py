@@ -1,48 +1,105 @@
 """The background bank: spikes of speech and noise that say none of a user's words, built into the model file.
 
-Words of priming by many speakers, stretches of sentences, and noise, in pieces of equal length, each encoded as a stream of its own. Calibration
-listens to it (`priming.calibration`). It is made of what the gate has let through, so no held-back word is in it.
+Stretches of continuous speech, one speaker each and all speakers in turn, and stretches of household noise, at the levels and in the noise that
+priming hears words in; each is encoded as a stream of its own. Calibration listens to them (`priming.calibration`): they must be what a device
+hears when nobody means it. The bank is as long as fits into a megabyte, about 40 minutes for the embedding and 20 for mel bands, because the rate
+of false accepts that a user asks for is rare. It is made of what the gate has let through, so no held-back word is in it.
 """
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
 from audio.encoder import SpikeEncoder
-from priming.calibration import PIECE_MS
+from priming.augmentation import AugmentationConfig, NoiseBank, mix_at_snr
+from priming.calibration import STRETCH_MS
 from priming.corpus import Clip, load
-from priming.episodes import BEFORE_S, hearing
+from priming.episodes import BEFORE_S
+from priming.errors import DataError
 from priming.features import last_steps
 from priming.gate import PrimingData
+from priming.packing import pack_spikes
 
-WORDS, STRETCHES, NOISES = 110, 60, 30  # pieces of each kind
+MAX_BYTES = 1_000_000  # of the packed bank
+MAX_STRETCHES = 400  # 43 minutes: what enrolling has time to listen to
+NOISE_EVERY = 5  # a fifth of the stretches is noise alone
 
 
-def build_background(encoder: SpikeEncoder, data: PrimingData, seed: int = 0) -> NDArray[np.uint8]:
+def build_background(encoder: SpikeEncoder, data: PrimingData, seed: int = 0, stretches: int | None = None) -> NDArray[np.uint8]:
     """Encode the bank.
 
     Args:
         encoder: fitted.
         data: what may be heard.
-        seed: of the choice of pieces.
+        seed: of the choice of stretches, their levels and their noise.
+        stretches: how many to make; as many as the recordings fill, 400 at most, when None. Fewer are kept if they do not fit into a megabyte.
 
     Returns:
-        uint8 [pieces * steps, I], steps of one piece after those of another.
+        uint8 [stretches * steps, I], steps of one stretch after those of another.
+
+    Raises:
+        DataError: there is neither speech nor noise.
     """
-    rng = np.random.default_rng(seed)
-    steps = round(PIECE_MS / encoder.step_ms)
-    length = round((BEFORE_S + PIECE_MS / 1000) * SAMPLE_RATE)
-    words = data.words
-    one_each = {words[i].word: words[i] for i in rng.permutation(len(words))}
-    pieces = [hearing(load(clip)) for clip in _draw(sorted(one_each.values(), key=lambda clip: clip.key), WORDS, rng)]
-    for clip in [*_draw(data.speech, STRETCHES, rng), *_draw(data.noise, NOISES, rng)]:
-        samples = np.resize(load(clip), max(length, round(clip.duration_s * SAMPLE_RATE)))
-        start = int(rng.integers(len(samples) - length + 1))
-        pieces.append(samples[start : start + length])
-    return np.concatenate([last_steps(encoder.encode(piece), steps) for piece in pieces])
+    steps = round(STRETCH_MS / encoder.step_ms)
+    length = round((BEFORE_S + STRETCH_MS / 1000) * SAMPLE_RATE)
+    readers, noise = _Readers(data, seed), NoiseBank(data) if data.noise else None
+    if not readers.count and noise is None:
+        raise DataError("no background to calibrate against: the data folder has neither continuous speech nor noise whose split is train")
+    if stretches is None:
+        there = sum(clip.duration_s for clip in (*data.speech, *data.noise))
+        stretches = min(MAX_STRETCHES, math.ceil(there * SAMPLE_RATE / length))
+    heard = []
+    for number in range(stretches):
+        rng = np.random.default_rng([seed, number])
+        alone = noise is not None and (number % NOISE_EVERY == NOISE_EVERY - 1 or not readers.count)
+        samples = noise.draw(length, rng) if noise is not None and alone else readers.next(length)
+        heard.append(last_steps(encoder.encode(_changed(samples, None if alone else noise, rng)), steps))
+    bank = np.concatenate(heard)
+    while (size := len(pack_spikes(bank))) > MAX_BYTES:
+        bank = bank[: int(len(bank) * 0.99 * MAX_BYTES / size) // steps * steps]
+    return bank
 
 
-def _draw(clips: Sequence[Clip], count: int, rng: np.random.Generator) -> list[Clip]:
-    return [clips[int(i)] for i in rng.permutation(len(clips))[:count]]
+class _Readers:
+    """Continuous speech, speaker after speaker.
+
+    Args:
+        data: what may be heard.
+        seed: of the order of speakers and of their recordings.
+
+    Attributes:
+        count: how many speakers there are.
+    """
+
+    def __init__(self, data: PrimingData, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        said: defaultdict[str, list[Clip]] = defaultdict(list)
+        for clip in data.speech:
+            said[clip.speaker].append(clip)
+        self._said = [[clips[int(i)] for i in rng.permutation(len(clips))] for _, clips in sorted(said.items())]
+        self._said = [self._said[int(i)] for i in rng.permutation(len(self._said))]
+        self.count = len(self._said)
+        self._turn = 0
+
+    def next(self, length: int) -> NDArray[np.float32]:
+        """Read float32 [length] of the next speaker; one who has little to say begins again."""
+        clips = self._said[self._turn % self.count]
+        self._turn += 1
+        parts: list[NDArray[np.float32]] = []
+        while sum(len(part) for part in parts) < length:
+            clips.append(clips.pop(0))
+            parts.append(load(clips[-1]))
+        return np.concatenate(parts)[:length]
+
+
+def _changed(samples: NDArray[np.float32], noise: NoiseBank | None, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Put a noise in the room and the microphone near or far, as priming does."""
+    ranges = AugmentationConfig()
+    if noise is not None and rng.random() < ranges.noise_share:
+        samples = mix_at_snr(samples, noise.draw(len(samples), rng), rng.uniform(*ranges.snr_db))
+    gain = min(10 ** (rng.uniform(*ranges.gain_db) / 20), 1 / max(float(np.abs(samples).max()), 1e-6))
+    changed: NDArray[np.float32] = samples * np.float32(gain)
+    return changed

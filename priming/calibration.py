@@ -1,77 +1,251 @@
 r"""Score normalisation and threshold of an enrolled word, from the model's background bank.
 
 Raw scores of different words are not on one scale: a word made of common sounds scores higher on everything. As in the cohort normalisation of
-speaker verification, each word's network hears the bank of speech and noise that ships with the model, and its scores are placed between what it
+speaker verification, each word's network hears speech and noise of the bank that ships with the model, and its scores are placed between what it
 found there:
 
 .. math:: s = \frac{\mathrm{raw} - q_{50}}{q_{90} - q_{50}}
 
-with :math:`q` the quantiles, over the pieces of the bank, of the largest raw score within each: 0 is an ordinary piece of background, 1 one that only
-a tenth of the background exceeds. Quantiles, because a few pieces may say the very word. (On 40 validation episodes of an early model, mean and
-standard deviation in their place cost four points of accuracy.) The threshold is the same for every word, chosen on validation words (`THRESHOLDS`).
+with :math:`q` the quantiles, over pieces of 1.6 s, of the largest raw score within each: 0 is an ordinary piece of background, 1 is exceeded by a
+tenth of them. Quantiles, because a few pieces may say the very word.
+
+The **threshold** is that which background passes a stated number of times an hour. The bank is shorter than an hour, so its tail is extrapolated by
+the generalised Pareto law of extreme values (Pickands 1975), from the largest scores of stretches of 6.4 s:
+
+.. math:: \mathrm{rate}(s) = r_u \left(1 + \xi \frac{s - u}{\sigma}\right)^{-1/\xi}, \qquad s \ge u
+
+above the level :math:`u` that the bank passes :math:`r_u` = 60 times an hour. Scores are bounded, so the tail is lighter than an exponential one:
+:math:`\xi` = -0.1 for all words (on validation words -0.1 to -0.15 kept the aimed-at rates; 0 gave half of them). :math:`\sigma` is the word's own,
+the maximum-likelihood estimate from the stretches above :math:`u`. Of the highest of these only the number counts (they are censored): they may say
+the very word, and then their scores belong to another law.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from hardware.backend import Backend, Shot
+from priming.errors import CalibrationError
 
 if TYPE_CHECKING:
     from priming.model import PrimedModel
 
-PIECE_MS = 1600.0  # a piece of the bank is as long as a spoken command with its surroundings
+PIECE_MS = 1600.0  # normalisation: as long as a spoken command with its surroundings
+PIECES = 200  # that normalisation listens to, evenly over the bank
 LEVELS = (0.5, 0.9)  # quantiles that become 0 and 1
 SMALLEST_SCALE = 1e-3  # of a word whose network answers alike to everything
-# By encoder: about 2 false accepts an hour of continuous validation speech, for each word; docs/models.md has the whole curves.
-THRESHOLDS = {"embedding": 3.25, "mel": 2.5}
+STRETCH_MS = 4 * PIECE_MS  # the tail: what begins and ends between two stretches is lost, a tenth at this length
+START_PER_HOUR = 60.0  # where the tail begins
+CENSORED = 0.2  # share of the stretches in the tail of which only the number counts
+SHAPE = -0.1  # xi above
+PRIOR_SPREAD, PRIOR_STRETCHES = 0.45, 5.0  # what is ordinary for validation words, and how many stretches it weighs as much as
+SPREADS = np.geomspace(1e-2, 1e4, 1200)  # among which the likeliest is chosen
+AT_ONCE = 200  # clips times words that are scored together
+DEFAULT_PER_HOUR = 1.0  # false accepts of a word
+PER_HOUR = (0.01, START_PER_HOUR)  # what can be aimed at
 
 
-class Calibration(BaseModel):
+class Scale(BaseModel):
     """How a word's raw score is read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     offset: FiniteFloat
     scale: FiniteFloat = Field(gt=0)
-    threshold: FiniteFloat  # in normalised score, accepted from here on
 
     def normalise(self, raw: float) -> float:
         """Return the normalised score of a raw one."""
         return (raw - self.offset) / self.scale
 
 
-def calibrate_deployed(backend: Backend, model: "PrimedModel") -> list[Calibration]:
-    """Calibrate every word that is deployed on a backend; leaves the backend reset.
+class Tail(BaseModel):
+    """How often background passes a high threshold; all levels are normalised scores."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: FiniteFloat  # where the tail begins
+    per_hour: FiniteFloat = Field(gt=0)  # how often the bank passes it
+    spread: FiniteFloat = Field(gt=0)  # sigma above: near the level, a threshold higher by so much is passed e times less often
+    shape: FiniteFloat = Field(lt=0)  # xi above
+    highest: FiniteFloat  # of the bank
+    minutes: FiniteFloat = Field(gt=0)  # length of the bank
+
+    def threshold(self, per_hour: float) -> float:
+        """Return the threshold that background passes so many times an hour."""
+        return self.level + self.spread / self.shape * float((self.per_hour / per_hour) ** self.shape - 1)
+
+    def rate(self, threshold: float) -> float:
+        """Return how many times an hour background passes a threshold; below the tail's beginning, at least how many."""
+        left = 1 + self.shape * max(0.0, threshold - self.level) / self.spread
+        return self.per_hour * float(max(0.0, left) ** (-1 / self.shape))
+
+
+class Calibration(Scale):
+    """How a word's raw score is read, and from where on it is accepted."""
+
+    threshold: FiniteFloat  # in normalised score, accepted from here on
+    per_hour: FiniteFloat | None = Field(default=None, gt=0)  # false accepts aimed at; None where the threshold was set by hand
+    tail: Tail
+    own: tuple[FiniteFloat, ...]  # normalised score of each utterance that the word was learnt from
+
+    def aimed(self, per_hour: float) -> "Calibration":
+        """Return the same calibration with a threshold that aims at a rate of false accepts.
+
+        Raises:
+            CalibrationError: a rate that the bank says nothing about.
+        """
+        check_rate(per_hour)
+        return self.model_copy(update={"threshold": self.tail.threshold(per_hour), "per_hour": per_hour})
+
+    def fixed(self, threshold: float) -> "Calibration":
+        """Return the same calibration with a threshold set by hand.
+
+        Raises:
+            CalibrationError: no finite number, or so low that ordinary background passes it.
+        """
+        check_threshold(threshold)
+        return self.model_copy(update={"threshold": threshold, "per_hour": None})
+
+    def check(self) -> None:
+        """Check that the word can be recognised at all.
+
+        Raises:
+            CalibrationError: none of its own utterances passes the threshold.
+        """
+        if max(self.own) < self.threshold:
+            wanted = f"at {self.per_hour:g} false accepts an hour it" if self.per_hour else "it"
+            raise CalibrationError(
+                f"this word does not stand out from background: {wanted} needs a score of {self.threshold:.1f}, and its own recording has "
+                f"{max(self.own):.1f}; say it again, choose a longer word, or give a lower --threshold or a higher --false-accepts-per-hour"
+            )
+
+
+def check_rate(per_hour: float) -> None:
+    """Check a rate of false accepts.
+
+    Raises:
+        CalibrationError: a rate that the bank says nothing about.
+    """
+    least, most = PER_HOUR
+    if not least <= per_hour <= most:
+        raise CalibrationError(f"{per_hour:g} false accepts an hour cannot be aimed at; give a rate from {least:g} to {most:g}")
+
+
+def check_threshold(threshold: float) -> None:
+    """Check a threshold that is set by hand.
+
+    Raises:
+        CalibrationError: no finite number, or so low that ordinary background passes it.
+    """
+    if not np.isfinite(threshold) or threshold <= 1.0:
+        raise CalibrationError(f"a threshold of {threshold:g} cannot be used; give a number above 1, which a tenth of all background passes")
+
+
+def scale_deployed(backend: Backend, model: "PrimedModel") -> list[Scale]:
+    """Find how the raw scores of every deployed word are read; leaves the backend reset.
 
     Args:
         backend: with the model loaded and the words deployed.
         model: whose background bank is heard.
 
     Returns:
-        One calibration per deployed word, in order.
+        One scale per deployed word, in order.
+
+    Raises:
+        CalibrationError: a score is no number.
     """
     steps = round(PIECE_MS / model.config.learner.step_ms)
-    whole = len(model.background) // steps
-    pieces = [model.background[k * steps : (k + 1) * steps] for k in range(whole)]
-    low, high = np.quantile(backend.score(pieces).astype(np.float64), LEVELS, axis=0)  # each [W]
+    whole = max(1, len(model.background) // steps)
+    chosen = np.unique(np.linspace(0, whole - 1, min(PIECES, whole)).round().astype(np.int64))
+    low, high = np.quantile(_score(backend, [model.background[k * steps : (k + 1) * steps] for k in chosen.tolist()]), LEVELS, axis=0)  # each [W]
     scales = np.maximum(high - low, SMALLEST_SCALE)
-    threshold = THRESHOLDS[model.config.encoder.kind]
-    return [Calibration(offset=float(offset), scale=float(scale), threshold=threshold) for offset, scale in zip(low, scales, strict=True)]
+    return [Scale(offset=float(offset), scale=float(scale)) for offset, scale in zip(low, scales, strict=True)]
 
 
-def calibrate(backend: Backend, model: "PrimedModel", shots: Sequence[Shot]) -> Calibration:
-    """Calibrate one word.
+def calibrate_words(backend: Backend, model: "PrimedModel", words: Sequence[Sequence[Shot]], per_hour: float = DEFAULT_PER_HOUR) -> list[Calibration]:
+    """Calibrate words, whether or not they stand out from background; they stay deployed.
 
     Args:
-        backend: with the model loaded; the word stays deployed, alone.
+        backend: with the model loaded.
         model: whose background bank is heard.
-        shots: of the word.
+        words: shots of each.
+        per_hour: false accepts of each word to aim at.
 
     Returns:
-        Its calibration.
+        One calibration per word, in order.
+
+    Raises:
+        CalibrationError: a score is no number, or a rate that the bank says nothing about.
     """
-    backend.deploy([shots])
-    return calibrate_deployed(backend, model)[0]
+    check_rate(per_hour)
+    backend.deploy(words)
+    scales = scale_deployed(backend, model)
+    steps = min(round(STRETCH_MS / model.config.learner.step_ms), len(model.background))
+    stretches = [model.background[first : first + steps] for first in range(0, len(model.background) - steps + 1, steps)]
+    maxima = _score(backend, stretches)  # [stretches, W]
+    heard = _score(backend, [shot.inputs for shots in words for shot in shots])  # [shots of all words, W]
+    found, first = [], 0
+    for w, (shots, scale) in enumerate(zip(words, scales, strict=True)):
+        tail = fit_tail((maxima[:, w] - scale.offset) / scale.scale, steps * model.config.learner.step_ms / 1000)
+        own = tuple(scale.normalise(float(raw)) for raw in heard[first : first + len(shots), w])
+        first += len(shots)
+        found.append(Calibration(**scale.model_dump(), threshold=tail.threshold(per_hour), per_hour=per_hour, tail=tail, own=own))
+    return found
+
+
+def calibrate(backend: Backend, model: "PrimedModel", shots: Sequence[Shot], per_hour: float = DEFAULT_PER_HOUR) -> Calibration:
+    """Calibrate one word, whether or not it stands out from background; it stays deployed, alone. See `calibrate_words`."""
+    return calibrate_words(backend, model, [shots], per_hour)[0]
+
+
+def fit_tail(maxima: NDArray[np.float64], stretch_s: float) -> Tail:
+    """Fit the tail of a word's scores on the bank.
+
+    Args:
+        maxima: [n] largest normalised score of each stretch, n >= 1.
+        stretch_s: length of a stretch.
+
+    Returns:
+        The tail. Where the bank is too short to reach down to its usual beginning, it begins at the bank's median.
+    """
+    ordered = np.sort(maxima)[::-1]
+    expected = len(ordered) * -np.expm1(-START_PER_HOUR * stretch_s / 3600)  # stretches that hold one false accept or more
+    count = max(1, min(round(expected), (len(ordered) + 1) // 2))
+    level = float(ordered[count - 1])
+    per_hour = -np.log1p(-(count - 0.5) / len(ordered)) * 3600 / stretch_s
+    censored = round(CENSORED * (count - 1))
+    excess = np.minimum(ordered[: count - 1], ordered[censored]) - level
+    return Tail(
+        level=level,
+        per_hour=float(per_hour),
+        spread=_likeliest_spread(excess, censored),
+        shape=SHAPE,
+        highest=float(ordered[0]),
+        minutes=len(ordered) * stretch_s / 60,
+    )
+
+
+def _likeliest_spread(excess: NDArray[np.float64], censored: int) -> float:
+    """Return the spread of highest likelihood, given descending excesses over the level of which the first are known to be no less than they say."""
+    left = 1 + SHAPE * excess[:, None] / SPREADS  # [n, spreads]; none left: the spread is too small for what was seen
+    survival = -np.log(np.maximum(left, 1e-300)) / SHAPE  # logarithm of the probability of an excess and more
+    seen = len(excess) - censored
+    likelihood = survival.sum(0) + SHAPE * survival[censored:].sum(0) - seen * np.log(SPREADS)
+    prior = -PRIOR_STRETCHES * (np.log(SPREADS) + PRIOR_SPREAD / SPREADS)  # as if so many exponential excesses of this mean had been seen
+    return float(SPREADS[np.argmax(np.where((left > 0).all(0), likelihood + prior, -np.inf))])
+
+
+def _score(backend: Backend, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """Score clips, a few at a time where there are many words, and check the scores: [clips, W]."""
+    parts, first = [backend.score(clips[:1])], 1
+    group = max(8, AT_ONCE // max(1, parts[0].shape[1]))
+    while first < len(clips):
+        parts.append(backend.score(clips[first : first + group]))
+        first += group
+    scores = np.concatenate(parts).astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise CalibrationError("the network that learnt this word does not answer with numbers; record the word again")
+    return scores

@@ -1,79 +1,41 @@
-"""Clips: whole recordings or cuts of them, chosen by role and read quickly.
+"""Choosing clips: by the role of their words and the split of their speakers, whole recordings or words cut from continuous speech."""
 
-A clip carries its labels. They are the folder's when the functions of this file made it; `priming.gate` looks them up again and believes no clip.
-"""
-
-import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audio.constants import SAMPLE_RATE
-from audio.files import read_audio
+from priming.clip import COMMAND_CORPORA, Clip, cut, load, load_many, read_cut, whole
 from priming.errors import DataError
-from priming.manifest import ALIGNMENTS, AlignedWord, Row, held_back_words, read_alignments, read_manifest
+from priming.manifest import AlignedWord, Row, held_back_words, read_alignments, read_manifest
+
+__all__ = [
+    "ALIGNED_CORPUS",
+    "COMMAND_CORPORA",
+    "GUARD_S",
+    "ISOLATED_CORPORA",
+    "MARGIN_S",
+    "Clip",
+    "aligned_clips",
+    "aligned_recordings",
+    "background_clips",
+    "cut",
+    "isolated_clips",
+    "load",
+    "load_many",
+    "noise_clips",
+    "read_cut",
+    "role_clips",
+    "thinned",
+    "whole",
+]
 
 MARGIN_S = 0.02  # kept around an aligned word: its edges are known to about 17 ms
-FADE_S = 0.01  # at both ends of a cut, so that it does not begin or end with a click
 GUARD_S = 0.05  # kept free between a stretch of background speech and a held-back word: 95 % of the edges are known to this
 ISOLATED_CORPORA = frozenset({"speech_commands", "dspspeech20"})  # whose validation words were said as commands, not cut from sentences
 ALIGNED_CORPUS = "librispeech"
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A recording or a cut of one, and who says what in it.
-
-    Attributes:
-        root: the data folder.
-        path: the recording, relative to `root`.
-        corpus: the source's name.
-        language: ISO 639-1 code, empty for noise.
-        word: what is said; empty for noise and for stretches of continuous speech.
-        word_role: one of ROLES.
-        speaker: the speaker's name, empty if unknown.
-        speaker_split: one of SPLITS.
-        start_s: where the cut begins in the recording, margins included; 0 for a whole recording.
-        end_s: where the cut ends, margins included; None for a whole recording.
-        duration_s: length of what `load` returns, in seconds.
-    """
-
-    root: Path
-    path: str
-    corpus: str
-    language: str
-    word: str
-    word_role: str
-    speaker: str
-    speaker_split: str
-    start_s: float
-    end_s: float | None
-    duration_s: float
-
-    @property
-    def file(self) -> Path:
-        """The recording on this machine."""
-        return self.root / self.path
-
-    @property
-    def key(self) -> str:
-        """A name of the clip that does not depend on where the data folder lies, for caches and for ordering."""
-        return self.path if self.end_s is None else f"{self.path}#{self.start_s:.3f}-{self.end_s:.3f}"
-
-
-def whole(data_dir: Path, row: Row) -> Clip:
-    """The clip of a whole recording."""
-    return Clip(data_dir, row.path, row.corpus, row.language, row.word, row.word_role, row.speaker, row.speaker_split, 0.0, None, row.duration_s)
-
-
-def cut(data_dir: Path, row: Row, word: str, word_role: str, start_s: float, end_s: float) -> Clip:
-    """The clip of a part of a recording."""
-    return Clip(data_dir, row.path, row.corpus, row.language, word, word_role, row.speaker, row.speaker_split, start_s, end_s, end_s - start_s)
 
 
 def isolated_clips(data_dir: Path, role: str = "prime", split: str = "train") -> list[Clip]:
@@ -111,8 +73,8 @@ def noise_clips(data_dir: Path, split: str = "train") -> list[Clip]:
     return [whole(data_dir, row) for row in read_manifest(data_dir) if row.word_role == "noise" and row.speaker_split == split]
 
 
-def _aligned(data_dir: Path, split: str) -> Iterator[tuple[Row, list[AlignedWord]]]:
-    """The continuous recordings of a split that have alignments."""
+def aligned_recordings(data_dir: Path, split: str = "train") -> Iterator[tuple[Row, list[AlignedWord]]]:
+    """The continuous recordings of a split whose words are known, and these words in order of time."""
     rows = {row.path: row for row in read_manifest(data_dir) if row.corpus == ALIGNED_CORPUS and row.speaker_split == split}
     return ((rows[path], words) for path, words in read_alignments(data_dir) if path in rows)
 
@@ -154,7 +116,7 @@ def aligned_clips(
     held = held_back_words(read_manifest(data_dir), read_alignments(data_dir)) if role == "prime" else frozenset()
     clips: list[Clip] = []
     said_by: defaultdict[str, set[str]] = defaultdict(set)
-    for row, words in _aligned(data_dir, split):
+    for row, words in aligned_recordings(data_dir, split):
         for place, word in enumerate(words):
             length = word.end_s - word.start_s
             if word.word_role != role or word.word in held or len(word.word) < letters:
@@ -169,16 +131,31 @@ def aligned_clips(
             clips.append(cut(data_dir, row, word.word, word.word_role, start_s, end_s))
             said_by[word.word].add(row.speaker)
     clips = [clip for clip in clips if len(said_by[clip.word]) >= speakers]
+    return thinned(clips, most_per_word, most_per_speaker, seed)
+
+
+def thinned(clips: Sequence[Clip], most_per_word: int | None, most_per_speaker: int | None, seed: int) -> list[Clip]:
+    """Keep some clips of each word, drawn at random.
+
+    Args:
+        clips: of any words.
+        most_per_word: if given, at most so many of a word.
+        most_per_speaker: if given, at most so many of a word by one speaker.
+        seed: of the draw.
+
+    Returns:
+        Those kept, in their order.
+    """
     if most_per_word is None and most_per_speaker is None:
-        return clips
+        return list(clips)
     kept: list[int] = []
     of_word: defaultdict[str, int] = defaultdict(int)
     of_speaker: defaultdict[tuple[str, str], int] = defaultdict(int)
     for index in np.random.default_rng(seed).permutation(len(clips)).tolist():
-        word_, speaker = clips[index].word, clips[index].speaker
-        if of_word[word_] < (most_per_word or len(clips)) and of_speaker[word_, speaker] < (most_per_speaker or len(clips)):
-            of_word[word_] += 1
-            of_speaker[word_, speaker] += 1
+        word, speaker = clips[index].word, clips[index].speaker
+        if of_word[word] < (most_per_word or len(clips)) and of_speaker[word, speaker] < (most_per_speaker or len(clips)):
+            of_word[word] += 1
+            of_speaker[word, speaker] += 1
             kept.append(index)
     return [clips[index] for index in sorted(kept)]
 
@@ -198,7 +175,7 @@ def background_clips(data_dir: Path, shortest_s: float = 1.5) -> list[Clip]:
     """
     held = held_back_words(read_manifest(data_dir), read_alignments(data_dir))
     clips = []
-    for row, words in _aligned(data_dir, "train"):
+    for row, words in aligned_recordings(data_dir, "train"):
         barriers = [(word.start_s, word.end_s) for word in words if word.word_role != "prime" or word.word in held]
         starts = [0.0] + [end_s + GUARD_S for _, end_s in barriers]
         ends = [start_s - GUARD_S for start_s, _ in barriers] + [row.duration_s]
@@ -231,61 +208,3 @@ def role_clips(data_dir: Path, role: str, subset: str = "isolated") -> list[Clip
     if not clips:
         raise DataError(f"{data_dir} holds no {subset} clips of the role {role!r}")
     return clips
-
-
-def read_cut(samples: NDArray[np.float32], clip: Clip) -> NDArray[np.float32]:
-    """Take a clip out of its decoded recording.
-
-    Args:
-        samples: float32 [n] at 16 kHz, the recording.
-        clip: what to take.
-
-    Returns:
-        float32 [m]: the recording itself for a whole one, else a copy of the cut, faded in and out over 10 ms.
-
-    Raises:
-        DataError: the cut lies outside the recording.
-    """
-    if clip.end_s is None:
-        return samples
-    piece = samples[round(clip.start_s * SAMPLE_RATE) : round(clip.end_s * SAMPLE_RATE)].copy()
-    if not len(piece):
-        raise DataError(f"{clip.file} ends before {clip.start_s:.2f} s, where a word of {ALIGNMENTS} begins: the two do not belong together")
-    fade = min(round(FADE_S * SAMPLE_RATE), len(piece) // 2)
-    ramp = (np.arange(fade, dtype=np.float32) + 1) / (fade + 1)
-    piece[:fade] *= ramp
-    piece[len(piece) - fade :] *= ramp[::-1]
-    return piece
-
-
-def load(clip: Clip) -> NDArray[np.float32]:
-    """Read one clip.
-
-    Returns:
-        float32 [n] at 16 kHz in [-1, 1].
-
-    Raises:
-        audio.errors.AudioError: the recording is missing or unreadable.
-        DataError: the cut lies outside the recording.
-    """
-    return read_cut(read_audio(clip.file), clip)
-
-
-def load_many(clips: Iterable[Clip]) -> Iterator[tuple[Clip, NDArray[np.float32]]]:
-    """Read many clips, every recording decoded once and only one of them in memory.
-
-    Args:
-        clips: in any order.
-
-    Yields:
-        Each clip and its samples, ordered by recording and time.
-
-    Raises:
-        audio.errors.AudioError: a recording is missing or unreadable.
-        DataError: a cut lies outside its recording.
-    """
-    ordered = sorted(clips, key=lambda clip: (str(clip.root), clip.path, clip.start_s))
-    for file, group in itertools.groupby(ordered, key=lambda clip: clip.file):
-        samples = read_audio(file)
-        for clip in group:
-            yield clip, read_cut(samples, clip)

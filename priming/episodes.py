@@ -40,17 +40,21 @@ class Episode:
     queries: tuple[tuple[Clip, int], ...]
 
 
-def hearing(samples: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
+def hearing(samples: NDArray[np.float32], seed: int = 0, lead_s: float = 0.0, follow_s: float = 0.0) -> NDArray[np.float32]:
     """What the learner hears of a clip: the clip in its own background.
 
     Args:
         samples: float32 [n] at 16 kHz.
         seed: of the background.
+        lead_s: how much of the samples was said before the word: so much less background comes before it.
+        follow_s: how much of them was said after it.
 
     Returns:
-        float32 [13680 + n + 8000]: 0.855 s of background, the clip, 0.5 s of background; no digital silence.
+        float32 [13680 + n + 8000]: 0.855 s of background, the clip, 0.5 s of background; no digital silence. With `lead_s` and `follow_s` these
+        lengths count from the word's edges.
     """
-    return surround(samples, round(BEFORE_S * SAMPLE_RATE), round(AFTER_S * SAMPLE_RATE), seed)
+    before, after = max(0.0, BEFORE_S - lead_s), max(0.0, AFTER_S - follow_s)
+    return surround(samples, round(before * SAMPLE_RATE), round(after * SAMPLE_RATE), seed)
 
 
 class _Pool:

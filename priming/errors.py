@@ -11,3 +11,7 @@ class LeakError(DataError):
 
 class ModelError(ValueError):
     """A model file that is damaged, foreign or of another version."""
+
+
+class CalibrationError(DataError):
+    """A word that cannot be told from background as asked, or a threshold that means nothing."""

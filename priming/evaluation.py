@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from audio.constants import SAMPLE_RATE
 from hardware.backend import Backend, Shot
 from priming.augmentation import mix_at_snr
-from priming.calibration import Calibration, calibrate
+from priming.calibration import Scale, scale_deployed
 from priming.corpus import Clip, load, noise_clips, role_clips
 from priming.episodes import Episode, draw_episodes, hearing
 from priming.errors import DataError
@@ -41,6 +41,29 @@ class EvaluationConfig:
     snr_db: float | None = None  # queries are heard in noise at this ratio; supports are not
 
 
+@dataclass(frozen=True, eq=False)
+class Utterance:
+    """A clip as it sounds in an episode."""
+
+    clip: Clip
+    key: str  # names the sound: alike for the same clip without noise, different for every query in noise
+    noisy: NDArray[np.float32] | None = None  # the sound where noise was mixed in
+
+    def samples(self) -> NDArray[np.float32]:
+        """Return float32 [n] at 16 kHz: the clip in its own background, or in the noise of the evaluation."""
+        return hearing(load(self.clip)) if self.noisy is None else self.noisy
+
+
+@dataclass(frozen=True)
+class SoundingEpisode:
+    """An episode as it sounds."""
+
+    episode: Episode
+    supports: list[list[Utterance]]  # of each word
+    queries: list[Utterance]
+    labels: NDArray[np.int64]  # [queries] index of the word, -1 where it is not enrolled
+
+
 @dataclass(frozen=True)
 class HeardEpisode:
     """An episode as the network receives it."""
@@ -54,36 +77,37 @@ class HeardEpisode:
 class _Ears:
     """Encodes clips once each, spikes packed; noisy queries are encoded anew every time."""
 
-    def __init__(self, model: PrimedModel, noise: list[NDArray[np.float32]], snr_db: float | None) -> None:
+    def __init__(self, model: PrimedModel) -> None:
         self._encoder = model.encoder()
-        self._noise, self._snr_db = noise, snr_db
         self._heard: dict[str, NDArray[np.uint8]] = {}
 
-    def clean(self, clip: Clip) -> NDArray[np.uint8]:
-        if clip.key not in self._heard:
-            self._heard[clip.key] = np.packbits(self._encoder.encode(hearing(load(clip))), axis=1)
-        return np.unpackbits(self._heard[clip.key], axis=1, count=self._encoder.channels)
+    def __call__(self, utterance: Utterance) -> NDArray[np.uint8]:
+        if utterance.noisy is not None:
+            return self._encoder.encode(utterance.noisy)
+        if utterance.key not in self._heard:
+            self._heard[utterance.key] = np.packbits(self._encoder.encode(utterance.samples()), axis=1)
+        return np.unpackbits(self._heard[utterance.key], axis=1, count=self._encoder.channels)
 
-    def query(self, clip: Clip, rng: np.random.Generator) -> NDArray[np.uint8]:
-        if self._snr_db is None:
-            return self.clean(clip)
-        heard = hearing(load(clip))
-        noise = self._noise[int(rng.integers(len(self._noise)))]
-        start = int(rng.integers(max(1, len(noise) - len(heard))))
-        mixed = mix_at_snr(heard, noise[start : start + len(heard)], self._snr_db)
-        return self._encoder.encode(mixed / np.float32(max(1.0, float(np.abs(mixed).max()))))
+
+def _in_noise(clip: Clip, noise: list[NDArray[np.float32]], snr_db: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    heard = hearing(load(clip))
+    room = noise[int(rng.integers(len(noise)))]
+    start = int(rng.integers(max(1, len(room) - len(heard))))
+    mixed = mix_at_snr(heard, room[start : start + len(heard)], snr_db)
+    return mixed / np.float32(max(1.0, float(np.abs(mixed).max())))
 
 
 class EnrolledWord(NamedTuple):
     """A word of an episode, as the word store would keep it."""
 
     shots: Sequence[Shot]
-    calibration: Calibration
+    calibration: Scale
 
 
 def enrol(model: PrimedModel, backend: Backend, shots: Sequence[Shot]) -> EnrolledWord:
-    """Calibrate what was learnt of a word, as enrolment does."""
-    return EnrolledWord(shots, calibrate(backend, model, shots))
+    """Find how the scores of a word are read, as enrolment does; its threshold, which takes longer, is not needed for episodes."""
+    backend.deploy([shots])
+    return EnrolledWord(shots, scale_deployed(backend, model)[0])
 
 
 def episode_scores(backend: Backend, words: Sequence[EnrolledWord], queries: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
@@ -102,6 +126,36 @@ def episode_scores(backend: Backend, words: Sequence[EnrolledWord], queries: Seq
     return (raw - [word.calibration.offset for word in words]) / [word.calibration.scale for word in words]
 
 
+def sounding_episodes(config: EvaluationConfig) -> Iterator[SoundingEpisode]:
+    """Draw the protocol's episodes.
+
+    Args:
+        config: what to evaluate on.
+
+    Yields:
+        Episodes as sound.
+
+    Raises:
+        DataError: unusable data folder, or more ways than words.
+    """
+    clips = role_clips(config.data, config.role, config.subset)
+    noise: list[NDArray[np.float32]] = []
+    if config.snr_db is not None:
+        noise = [samples for clip in noise_clips(config.data, config.role) if len(samples := load(clip)) > LONG_NOISE and samples.std() > 1e-4]
+        if not noise:
+            raise DataError(f"{config.data} has no noise of the {config.role} part of 3 s or more for --snr")
+    for number, episode in enumerate(draw_episodes(clips, config.ways, config.shots, config.episodes, config.seed)):
+        rng = np.random.default_rng([config.seed, NOISE_SEED, number])
+        queries = []
+        for place, (clip, _) in enumerate(episode.queries):
+            if config.snr_db is None:
+                queries.append(Utterance(clip, clip.key))
+            else:
+                queries.append(Utterance(clip, f"{clip.key}, query {place} of episode {number}", _in_noise(clip, noise, config.snr_db, rng)))
+        supports = [[Utterance(clip, clip.key) for clip in shots] for shots in episode.support]
+        yield SoundingEpisode(episode, supports, queries, np.array([label for _, label in episode.queries]))
+
+
 def heard_episodes(model: PrimedModel, config: EvaluationConfig) -> Iterator[HeardEpisode]:
     """Draw the protocol's episodes and let the model's encoder hear them.
 
@@ -115,18 +169,10 @@ def heard_episodes(model: PrimedModel, config: EvaluationConfig) -> Iterator[Hea
     Raises:
         DataError: unusable data folder, or more ways than words.
     """
-    clips = role_clips(config.data, config.role, config.subset)
-    noise: list[NDArray[np.float32]] = []
-    if config.snr_db is not None:
-        noise = [samples for clip in noise_clips(config.data, config.role) if len(samples := load(clip)) > LONG_NOISE and samples.std() > 1e-4]
-        if not noise:
-            raise DataError(f"{config.data} has no noise of the {config.role} part of 3 s or more for --snr")
-    ears = _Ears(model, noise, config.snr_db)
-    for number, episode in enumerate(draw_episodes(clips, config.ways, config.shots, config.episodes, config.seed)):
-        rng = np.random.default_rng([config.seed, NOISE_SEED, number])
-        supports = [[ears.clean(clip) for clip in shots] for shots in episode.support]
-        queries = [ears.query(clip, rng) for clip, _ in episode.queries]
-        yield HeardEpisode(episode, supports, queries, np.array([label for _, label in episode.queries]))
+    ears = _Ears(model)
+    for sounding in sounding_episodes(config):
+        supports = [[ears(utterance) for utterance in shots] for shots in sounding.supports]
+        yield HeardEpisode(sounding.episode, supports, [ears(utterance) for utterance in sounding.queries], sounding.labels)
 
 
 def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, progress: Callable[[int, int], None] | None = None) -> Summary:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from audio.encoder import EncoderConfig, SpikeEncoder, build_encoder
+from audio.encoder import EncoderConfig, SpikeEncoder
 from priming.atomic import write_atomically
 from priming.augmentation import AugmentationConfig, NoiseBank, augment
 from priming.corpus import Clip, load_many
 from priming.episodes import hearing
+from priming.errors import DataError
 from priming.gate import PrimingData, admit
 
 CHUNK = 256  # clips of a chunk
@@ -46,6 +48,11 @@ class Features:
     chunks: Sequence[NDArray[np.uint8]]  # [clips of the chunk, copies + 1, steps, channels / 8]
     channels: int
 
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """Clips up to the end of each chunk."""
+        return np.cumsum([len(chunk) for chunk in self.chunks])
+
     def take(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Read spikes.
 
@@ -56,8 +63,22 @@ class Features:
         Returns:
             uint8 [n, steps, channels] of 0 and 1.
         """
-        packed = np.stack([self.chunks[i // CHUNK][i % CHUNK, c] for i, c in zip(clips.tolist(), copies.tolist(), strict=True)])
+        chunks = np.searchsorted(self._ends, clips, side="right")
+        rows = clips - np.concatenate([[0], self._ends])[chunks]
+        packed = np.stack([self.chunks[k][i, c] for k, i, c in zip(chunks.tolist(), rows.tolist(), copies.tolist(), strict=True)])
         return np.unpackbits(packed, axis=-1, count=self.channels)
+
+
+def joined_features(parts: Sequence[Features]) -> Features:
+    """Put features that were encoded apart one after the other; sources that are added then leave the cache of the others as it is.
+
+    Raises:
+        DataError: their channels differ, or there are none.
+    """
+    channels = {part.channels for part in parts}
+    if len(channels) != 1:
+        raise DataError("there are no features to join" if not parts else f"features of {sorted(channels)} channels cannot be joined")
+    return Features([clip for part in parts for clip in part.clips], [chunk for part in parts for chunk in part.chunks], channels.pop())
 
 
 def last_steps(spikes: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
@@ -76,8 +97,7 @@ class _Job:
     """What a worker needs to encode one chunk."""
 
     clips: tuple[tuple[int, Clip], ...]  # with the number of each, which seeds its augmentation
-    encoder: EncoderConfig
-    constants: Mapping[str, NDArray[np.float32]]
+    encoder: SpikeEncoder
     config: FeatureConfig
     augmentation: AugmentationConfig
     target: Path
@@ -92,25 +112,25 @@ def _start_worker(data: PrimingData | None) -> None:
 
 
 def _encode_chunk(job: _Job) -> Path:
-    encoder = build_encoder(job.encoder, job.constants)
     number = {clip.key: index for index, clip in job.clips}
     rows: dict[int, NDArray[np.uint8]] = {}
     for clip, samples in load_many([clip for _, clip in job.clips]):
         index = number[clip.key]
-        rows[index] = np.stack([_encode(encoder, samples, index, copy, job) for copy in range(job.config.copies + 1)])
+        rows[index] = np.stack([_encode(clip, samples, index, copy, job) for copy in range(job.config.copies + 1)])
     buffer = io.BytesIO()
     np.save(buffer, np.stack([rows[index] for index, _ in job.clips]))
     write_atomically(job.target, buffer.getvalue())
     return job.target
 
 
-def _encode(encoder: SpikeEncoder, samples: NDArray[np.float32], index: int, copy: int, job: _Job) -> NDArray[np.uint8]:
+def _encode(clip: Clip, samples: NDArray[np.float32], index: int, copy: int, job: _Job) -> NDArray[np.uint8]:
     if copy == 0:
-        heard = hearing(samples)
+        heard = hearing(samples, 0, clip.lead_s, clip.follow_s)
     else:
         assert _noise is not None
-        heard = augment(samples, np.random.default_rng([job.config.seed, index, copy]), _noise, job.augmentation)
-    return np.packbits(last_steps(encoder.encode(heard), job.config.steps), axis=1)
+        rng = np.random.default_rng([job.config.seed, index, copy])
+        heard = augment(samples, rng, _noise, job.augmentation, clip.lead_s, clip.follow_s)
+    return np.packbits(last_steps(job.encoder.encode(heard), job.config.steps), axis=1)
 
 
 def encode_features(
@@ -155,7 +175,7 @@ def encode_features(
     starts = range(0, len(ordered), CHUNK)
     targets = [folder / f"{start // CHUNK:05d}.npy" for start in starts]
     jobs = [
-        _Job(tuple(enumerate(ordered))[start : start + CHUNK], encoder_config, constants, config, augmentation, target)
+        _Job(tuple(enumerate(ordered))[start : start + CHUNK], encoder, config, augmentation, target)
         for start, target in zip(starts, targets, strict=True)
         if not target.exists()
     ]

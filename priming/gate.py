@@ -1,19 +1,25 @@
 """The one gate before everything that priming touches.
 
 Only words whose role is `prime`, said by speakers whose split is `train`, and noise of the `train` part, pass. The gate looks roles, splits and
-spoken words up in the data folder itself, so that a clip with wrong labels does not pass either, and refuses everything it cannot find there. What
-priming hears (episodes, constants of the encoder, background, caches, noise) comes out of a `PrimingData`, and that exists only behind the gate.
+spoken words up in the data folder itself, so that a clip with wrong labels does not pass either, and refuses everything it cannot find there. What is
+joined of two words, spliced or synthesised must besides neither hold nor sound like a held-back word (`priming.homophones`). What priming hears
+(episodes, constants of the encoder, background, caches, noise) comes out of a `PrimingData`, and that exists only behind the gate.
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from priming.corpus import Clip
+from priming.clip import SPLICED_CORPUS, SYNTHETIC_CORPUS, Clip
+from priming.corpus import MARGIN_S
 from priming.errors import LeakError
-from priming.manifest import Row, held_back_words, read_alignments, read_manifest
+from priming.homophones import SPLICE, forbidden, forbidden_splice
+from priming.manifest import AlignedWord, Row, held_back_words, read_alignments, read_manifest
+
+ROUNDING_S = 1e-6  # of edges in seconds
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,16 @@ class _Facts:
         held_words: words that some source holds back.
         held_speakers: speakers of whom some recording is not for training.
         held_stretches: start and end in seconds of the held-back words of each recording whose words are known.
+        spoken: the words of each of these recordings, in order of time.
+        prime_words: words that may be primed on.
     """
 
     rows: dict[str, Row]
     held_words: frozenset[str]
     held_speakers: frozenset[str]
     held_stretches: dict[str, list[tuple[float, float]]]
+    spoken: dict[str, list[AlignedWord]]
+    prime_words: frozenset[str]
 
 
 @lru_cache(maxsize=4)
@@ -38,17 +48,70 @@ def _facts(root: Path) -> _Facts:
     rows = {row.path: row for row in read_manifest(root)}
     alignments = list(read_alignments(root))
     held_words = held_back_words(rows.values(), alignments)
+    said = {row.word for row in rows.values()} | {word.word for _, words in alignments for word in words}
     return _Facts(
         rows=rows,
         held_words=held_words,
         held_speakers=frozenset(row.speaker for row in rows.values() if row.speaker and row.speaker_split != "train"),
         held_stretches={path: [(word.start_s, word.end_s) for word in words if word.word in held_words] for path, words in alignments},
+        spoken=dict(alignments),
+        prime_words=frozenset(said - held_words - {""}),
     )
+
+
+@lru_cache(maxsize=4)
+def _made(store: Path) -> dict[str, list[AlignedWord]]:
+    """What the recordings say that were made on this machine."""
+    return dict(read_alignments(store))
+
+
+def _says(spoken: Iterable[AlignedWord], names: list[str], clip: Clip) -> bool:
+    """Whether a cut lies within neighbouring words of these names and the margins around them."""
+    words = list(spoken)
+    runs = zip(*(itertools.islice(words, at, None) for at in range(len(names))), strict=False)
+    for run in runs:
+        edges = run[0].start_s - MARGIN_S - ROUNDING_S, run[-1].end_s + MARGIN_S + ROUNDING_S
+        if [word.word for word in run] == names and clip.end_s is not None and edges[0] <= clip.start_s and clip.end_s <= edges[1]:
+            return True
+    return False
+
+
+def _synthetic_refusal(clip: Clip, facts: _Facts) -> str | None:
+    """Why priming must not hear a word that was synthesised, or None."""
+    if clip.corpus != SYNTHETIC_CORPUS or clip.store is None or clip.parts:
+        return "it is no recording of the data folder and no synthetic word"
+    if (clip.word_role, clip.speaker_split) != ("prime", "train") or clip.word not in facts.prime_words:
+        return f"{clip.word!r} is no word for priming"
+    if clip.end_s is None or not 0 <= clip.start_s < clip.end_s < math.inf:
+        return "its edges are not in order"
+    heard = [word.word for word in _made(clip.store).get(clip.path, []) if word.end_s > clip.start_s and word.start_s < clip.end_s]
+    return forbidden(clip.word, facts.held_words) if heard == [clip.word] else f"its recording says {heard}"
+
+
+def _splice_refusal(clip: Clip, facts: _Facts) -> str | None:
+    """Why priming must not hear two cuts joined, or None."""
+    if len(clip.parts) != 2 or clip.corpus != SPLICED_CORPUS or clip.store is not None:
+        return "it is not made of two cuts"
+    first, second = clip.parts
+    for part in clip.parts:
+        if part.parts or part.end_s is None or not part.word or (part.root, part.speaker) != (clip.root, clip.speaker):
+            return "one of its parts is no cut of a word by its speaker"
+        if reason := _refusal(part):
+            return reason
+        if not facts.rows[part.path].word and not _says(facts.spoken[part.path], [part.word], part):
+            return f"one of its parts does not say {part.word!r}"
+    if (first.path, clip.word_role, clip.speaker_split) != (clip.path, "prime", "train") or clip.word != f"{first.word}{SPLICE}{second.word}":
+        return "its labels are not those of its parts"
+    return forbidden_splice(first.word, second.word, facts.held_words)
 
 
 def _refusal(clip: Clip) -> str | None:
     """Why priming must not hear a clip, or None."""
     facts = _facts(clip.root)
+    if clip.store is not None or clip.corpus == SYNTHETIC_CORPUS:
+        return _synthetic_refusal(clip, facts)
+    if clip.parts or clip.corpus == SPLICED_CORPUS:
+        return _splice_refusal(clip, facts)
     row = facts.rows.get(clip.path)
     if row is None:
         return "the data folder does not list it"
@@ -70,6 +133,8 @@ def _refusal(clip: Clip) -> str | None:
         return "nothing says which words this continuous speech holds"
     if any(clip.start_s < end and end_s > start for start, end in stretches):
         return "it overlaps a held-back word"
+    if " " in clip.word:
+        return forbidden(clip.word, facts.held_words) if _says(facts.spoken[clip.path], clip.word.split(), clip) else f"it does not say {clip.word!r}"
     return None
 
 

@@ -1,7 +1,7 @@
 """A primed model: one safetensors file that holds everything a device needs, with its whole configuration in the header.
 
 Tensors: `weight.*` of the learner, `encoder.*` constants of the encoder, and `background`, the encoder's spikes on the built-in background bank
-(bits packed along the channels), against which every enrolled word is calibrated. The header's `sayonce` entry is the JSON of `ModelConfig`.
+(`priming.packing`), against which every enrolled word is calibrated. The header's `sayonce` entry is the JSON of `ModelConfig`.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ from audio.encoder import EncoderConfig, SpikeEncoder, build_encoder
 from audio.errors import AudioError
 from priming.atomic import write_atomically
 from priming.errors import ModelError
-from snn.learner import LearnerConfig
+from priming.packing import pack_spikes, unpack_spikes
+from snn.config import LearnerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,7 +86,7 @@ def save_model(
 
     tensors: dict[str, NDArray[Any]] = {f"weight.{name}": tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
     tensors |= {f"encoder.{name}": np.ascontiguousarray(array) for name, array in encoder_constants.items()}
-    tensors["background"] = np.packbits(background, axis=1)
+    tensors["background"] = pack_spikes(background)
     write_atomically(path, save(tensors, metadata={"sayonce": config.model_dump_json()}))
 
 
@@ -125,12 +126,14 @@ def load_model(name_or_path: str | Path | None = None) -> PrimedModel:
             groups[group][name] = array
     if "background" not in tensors or any(not np.isfinite(a).all() for part in groups.values() for a in part.values()):
         raise ModelError(f"{path} lacks tensors or holds numbers that are not finite: copy it again or prime a new one")
-    packed = tensors["background"]
     weights = {name: torch.from_numpy(array) for name, array in groups["weight"].items()}
     _check_shapes(path, config.learner, weights)
-    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != -(-config.learner.inputs // 8) or not len(packed):
-        raise ModelError(f"{path} does not hold the background bank that its configuration describes: copy it again or prime a new one")
-    background = np.unpackbits(packed, axis=1, count=config.learner.inputs)
+    try:
+        background = unpack_spikes(tensors["background"])
+        if background.shape[1] != config.learner.inputs or not len(background):
+            raise ValueError("the bank is empty or of another encoder")
+    except ValueError as error:
+        raise ModelError(f"{path} does not hold the background bank that its configuration describes: copy it again or prime a new one") from error
     model = PrimedModel(config, weights, groups["encoder"], background, hashlib.sha256(content).hexdigest())
     try:
         encoder = model.encoder()

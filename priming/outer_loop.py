@@ -27,13 +27,15 @@ from priming.config import PrimeConfig
 from priming.errors import DataError, ModelError
 from priming.sampler import Task
 from priming.workspace import Workspace, open_workspace
-from snn import learner
+from snn import features, learner
+from snn.config import LearnerConfig
 from snn.initialise import initial_weights
-from snn.learner import LearnerConfig
 from snn.regulariser import rate_loss
 
-SLOW = ("objective.", "log_rate_", "log_tau", "lsg.log_tau")  # scalars and time constants take larger steps: their gradients are of another scale
+# Scalars, time constants and the salience take larger steps: their gradients are of another scale.
+SLOW = ("objective.", "log_tau", "feature.log_tau", "lsg.log_tau", "readout.salience")
 SLOW_FACTOR = 3.0
+SHARED = ("feature.", "readout.", "center", "objective.", "lsg.profile")  # the rest belongs to the learning network and its generator
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.03  # of the largest, at the end of a stage
 
@@ -65,11 +67,10 @@ class OuterLoop:
 
     def __init__(self, config: PrimeConfig, learner_config: LearnerConfig, workspace: Workspace) -> None:
         self.config, self.learner, self.workspace = config, learner_config, workspace
-        start = initial_weights(learner_config, workspace.input_rate(), config.seed) | objective.initial_scalars()
+        decoder = torch.from_numpy(workspace.encoder.decoder())
+        start = initial_weights(learner_config, workspace.input_rate(), config.seed, decoder) | objective.initial_scalars()
         self.weights = {name: tensor.to(config.device).requires_grad_() for name, tensor in start.items()}
-        slow = [tensor for name, tensor in self.weights.items() if name.startswith(SLOW)]
-        fast = [tensor for name, tensor in self.weights.items() if not name.startswith(SLOW)]
-        self.optimizer = torch.optim.Adam([{"params": fast, "factor": 1.0}, {"params": slow, "factor": SLOW_FACTOR}])
+        self.optimizer = torch.optim.Adam([{"params": tensors, "kind": kind} for kind, tensors in self._groups().items()])
         self.step = 0
         self.elapsed_s = 0.0
         self.whole = True  # False while a step is changing the state, which must not be saved then
@@ -126,9 +127,8 @@ class OuterLoop:
         loss, scores, labels, figures = self._task_loss(task, eprop_stage, generator)
         if not math.isfinite(float(loss.detach())):
             raise ModelError(f"the loss is not a number at step {self.step}: start again with another --seed; the last checkpoint is kept")
-        rate = self._rate(eprop_stage) * min(1.0, (self.step + 1) / WARM_UP_STEPS)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+            group["lr"] = self._rate(group["kind"], eprop_stage)
         self.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), config.clip_gradient)
@@ -139,37 +139,47 @@ class OuterLoop:
         self.step += 1
         self.elapsed_s += time.monotonic() - started
         self.whole = True
-        figures |= {"gradient norm": float(norm), "rate": rate, "stage": float(eprop_stage)}
+        figures |= {"gradient norm": float(norm), "rate": self._rate("shared", eprop_stage), "stage": float(eprop_stage)}
         correct = objective.accuracy(scores.detach(), labels)
         return StepReport(self.step, self.progress, self.elapsed_s, float(loss.detach()), correct, len(task.support), figures)
 
-    def _rate(self, eprop_stage: bool) -> float:
+    def _groups(self) -> dict[str, list[Tensor]]:
+        """Sort the weights by how fast they are moved."""
+        groups: dict[str, list[Tensor]] = {"shared": [], "slow": [], "learning": []}
+        for name, tensor in self.weights.items():
+            groups["slow" if name.startswith(SLOW) else "shared" if name.startswith(SHARED) else "learning"].append(tensor)
+        return groups
+
+    def _rate(self, kind: str, eprop_stage: bool) -> float:
         """Fall along half a cosine within each stage; the second starts high again, as what it moves has not moved yet."""
         share = self.config.readout_share if self.learner.plastic else 1.0
         within = (self.progress - share) / (1 - share) if eprop_stage else self.progress / share
-        largest = self.config.eprop_rate if eprop_stage else self.config.rate
-        return largest * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * within)))
+        shared = self.config.eprop_rate if eprop_stage else self.config.rate
+        largest = {"shared": shared, "slow": SLOW_FACTOR * shared, "learning": self.config.learning_rate}[kind]
+        return min(1.0, (self.step + 1) / WARM_UP_STEPS) * largest * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * within)))
 
     def _task_loss(self, task: Task, eprop_stage: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
         plastic = self.learner.model_copy(update={"plastic": eprop_stage})
-        support = self._spikes(task.support, task.support_copies, generator)
-        queries = self._spikes(task.queries, task.query_copies, generator)
-        learnt, _, signals = learner.learn(plastic, self.weights, support)
-        respond = learner.respond if eprop_stage else learner.respond_shared
-        running, response = respond(plastic, self.weights, learnt, queries)
+        clips, copies = np.concatenate([task.support, task.queries]), np.concatenate([task.support_copies, task.query_copies])
+        heard, population = features.hear(plastic, self.weights, self._spikes(clips, copies, generator))
+        words = len(task.support)
+        learnt, learning = learner.learn(plastic, self.weights, heard[:, :words])
+        running, response = learner.respond(plastic, self.weights, learnt, heard[:, words:])
         scores = running.amax(0).T  # [Q, B]
         labels = torch.from_numpy(task.labels).to(scores.device)
         decision = objective.decision_loss(scores, labels, self.weights)
         target = self.config.target_rate
-        rates = rate_loss(response.z, target) + rate_loss(signals.spikes, target)
-        figures = {
-            "decision loss": float(decision.detach()),
-            "network rate": float(response.z.detach().mean()),
-            "LSG rate": float(signals.spikes.detach().mean()),
-            "learning signal": float(signals.learning.detach().abs().mean()),
-            "log inner rate, input": float(self.weights["log_rate_in"].detach()),
-            "log inner rate, recurrent": float(self.weights["log_rate_rec"].detach()),
-        }
+        rates = rate_loss(population.z, target)
+        figures = {"decision loss": float(decision.detach()), "feature rate": float(population.z.detach().mean())}
+        if learning is not None and response is not None:
+            rates = rates + rate_loss(response.z, target) + rate_loss(learning.signals.spikes, target)
+            figures |= {
+                "network rate": float(response.z.detach().mean()),
+                "LSG rate": float(learning.signals.spikes.detach().mean()),
+                "learning signal": float(learning.signals.learning.detach().abs().mean()),
+                "log inner rate, input": float(self.weights["log_rate_in"].detach()),
+                "log inner rate, recurrent": float(self.weights["log_rate_rec"].detach()),
+            }
         return decision + objective.RATE_WEIGHT * rates, scores, labels, figures
 
     def learner_weights(self) -> dict[str, Tensor]:

@@ -15,8 +15,9 @@ from priming.episodes import draw_episodes
 from priming.features import Features
 from priming.metrics import Summary, summarise
 from priming.workspace import Workspace, validation_ways
+from snn import features as population
 from snn import learner
-from snn.learner import LearnerConfig
+from snn.config import LearnerConfig
 
 
 @torch.no_grad()
@@ -39,15 +40,20 @@ def validate(weights: Mapping[str, Tensor], network: LearnerConfig, workspace: W
 def _validate_set(weights: Mapping[str, Tensor], network: LearnerConfig, features: Features, config: PrimeConfig) -> Summary:
     index = {clip.key: number for number, clip in enumerate(features.clips)}
 
-    def spikes(keys: list[str]) -> Tensor:
-        taken = features.take(np.array([index[key] for key in keys]), np.zeros(len(keys), np.int64))
-        return torch.from_numpy(taken).to(torch.float32).transpose(0, 1)
+    def hear(keys: list[str]) -> tuple[Tensor, list[int]]:
+        """Hear each clip once: return h [T, clips, H] and the place of every key in it."""
+        unique = sorted(set(keys))
+        taken = features.take(np.array([index[key] for key in unique]), np.zeros(len(unique), np.int64))
+        heard, _ = population.hear(network, weights, torch.from_numpy(taken).to(torch.float32).transpose(0, 1))
+        return heard, [unique.index(key) for key in keys]
 
     scores, labels = [], []
-    respond = learner.respond if network.plastic else learner.respond_shared
     for episode in draw_episodes(features.clips, validation_ways(features.clips), episodes=config.validation_episodes, seed=config.seed):
-        learnt, _, _ = learner.learn(network, weights, spikes([shots[0].key for shots in episode.support]))
-        running, _ = respond(network, weights, learnt, spikes([clip.key for clip, _ in episode.queries]))
+        keys = [shots[0].key for shots in episode.support] + [clip.key for clip, _ in episode.queries]
+        heard, places = hear(keys)
+        words = len(episode.support)
+        learnt, _ = learner.learn(network, weights, heard[:, places[:words]])
+        running, _ = learner.respond(network, weights, learnt, heard[:, places[words:]])
         scores.append(running.amax(0).T.double().numpy())
         labels.append(np.array([label for _, label in episode.queries]))
     return summarise(scores, labels)

@@ -4,6 +4,7 @@ Validation clips are prepared here too, in a set of their own that never meets t
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ from audio.constants import SAMPLE_RATE
 from audio.encoder import EmbeddingEncoderConfig, MelEncoderConfig, SpikeEncoder, build_encoder, fit_embedding_encoder, fit_mel_encoder
 from priming.atomic import write_atomically
 from priming.config import PrimeConfig, default_learner
-from priming.corpus import Clip, aligned_clips, background_clips, isolated_clips, load_many, noise_clips, role_clips
+from priming.corpus import Clip, background_clips, load_many, noise_clips, role_clips
 from priming.episodes import draw_episodes, hearing
 from priming.errors import DataError
-from priming.features import FeatureConfig, Features, encode_features, fingerprint
+from priming.family import encoded_together, family_clips
+from priming.features import FeatureConfig, Features, encode_features, fingerprint, joined_features
 from priming.gate import PrimingData
 from priming.sampler import TaskSampler
-from snn.learner import LearnerConfig
+from snn.config import LearnerConfig
 
 VALIDATION_SETS = ("isolated", "connected")
 VALIDATION_WAYS = 5  # fewer where there are fewer words
@@ -55,6 +57,45 @@ def cache_folder(config: PrimeConfig) -> Path:
     return config.cache or user_cache_path("sayonce")
 
 
+def collect(config: PrimeConfig, say: Say = lambda line: None) -> PrimingData:
+    """Collect what a run may hear, behind the gate.
+
+    Args:
+        config: of the run.
+        say: called with a line at each stage that takes long.
+
+    Raises:
+        DataError: unusable data folder, or a missing program or dictionary that a source needs.
+    """
+    words = family_clips(config, cache_folder(config), say)
+    return PrimingData((*words, *background_clips(config.data), *noise_clips(config.data)))
+
+
+def encode_family(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder, say: Say) -> tuple[Features, TaskSampler]:
+    """Encode the words that priming draws; what an earlier run encoded is read.
+
+    Args:
+        config: of the run.
+        data: what it may hear.
+        encoder: spike encoder, fitted.
+        say: called with a line at each stage.
+
+    Returns:
+        The encoded words and what draws tasks from them.
+
+    Raises:
+        DataError: too few words, or hard tasks without a pronouncing dictionary.
+    """
+    kept = FeatureConfig(steps=round(config.clip_ms / encoder.step_ms), copies=config.copies, seed=config.seed)
+    parts = [
+        encode_features(group, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, f"words ({group[0].source})"))
+        for group in encoded_together(data.words)
+    ]
+    features = joined_features(parts)
+    weights = {str(source): weight for source, weight in config.sources.items()}
+    return features, TaskSampler(features, data, config.copies, config.seed, config.commands_share, weights, config.hard_share)
+
+
 def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
     """Collect, check, fit and encode; what an earlier run encoded is read.
 
@@ -68,18 +109,16 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
     Raises:
         DataError: unusable data folder.
     """
-    words = isolated_clips(config.data)
-    aligned = aligned_clips(config.data, most_per_word=config.aligned_per_word, most_per_speaker=config.aligned_per_speaker)
-    data = PrimingData((*words, *aligned, *background_clips(config.data), *noise_clips(config.data)))
+    data = collect(config, say)
     family = len({clip.word for clip in data.words})
     speakers = len({clip.speaker for clip in data.words})
     say(f"family: {len(data.words)} clips of {family} words by {speakers} speakers, {len(data.noise)} recordings of noise")
+    for source, count in sorted(Counter(clip.source for clip in data.words).items()):
+        say(f"  {source}: {count} clips of {len({clip.word for clip in data.words if clip.source == source})} words")
     encoder = _fit(config, data)
     steps = round(config.clip_ms / encoder.step_ms)
     folder = cache_folder(config)
-    features = encode_features(
-        data.words, encoder, FeatureConfig(steps=steps, copies=config.copies, seed=config.seed), folder, data, progress=_every_tenth(say, "words")
-    )
+    features, sampler = encode_family(config, data, encoder, say)
     validation = {}
     for subset in VALIDATION_SETS:
         try:
@@ -89,7 +128,6 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
             say(f"no validation on {subset} words: {error}")
             continue
         validation[subset] = encode_features(clips, encoder, FeatureConfig(steps=steps, copies=0), folder, None, progress=None)
-    sampler = TaskSampler(features, data, config.copies, config.seed, config.commands_share)
     return Workspace(data, encoder, features, sampler, validation, default_learner(config.encoder, encoder.channels, encoder.step_ms))
 
 
@@ -99,18 +137,18 @@ def validation_ways(clips: Sequence[Clip]) -> int:
 
 
 def _fit(config: PrimeConfig, data: PrimingData) -> SpikeEncoder:
-    """Fit the encoder on a sample of the words, or read what an earlier run fitted."""
+    """Fit the encoder on a sample of the recorded words, if there are any, or read what an earlier run fitted."""
     from safetensors.numpy import load_file, save
 
     rng = np.random.default_rng(config.seed)
-    words = data.words
+    words = encoded_together(data.words)[0]
     chosen = [words[int(i)] for i in np.sort(rng.permutation(len(words))[: config.fit_clips])]
     length = round(config.clip_ms / 1000 * SAMPLE_RATE)
     encoder_config = MelEncoderConfig() if config.encoder == "mel" else EmbeddingEncoderConfig()
     parts = [encoder_config.model_dump(), config.seed, length, [clip.key for clip in chosen]]
     fitted = cache_folder(config) / f"{config.encoder}-constants-{fingerprint(parts)}.safetensors"
     if not fitted.exists():
-        clips = (hearing(samples)[-length:] for _, samples in load_many(chosen))
+        clips = (hearing(samples, 0, clip.lead_s, clip.follow_s)[-length:] for clip, samples in load_many(chosen))
         fit = fit_mel_encoder if config.encoder == "mel" else fit_embedding_encoder
         write_atomically(fitted, save(fit(clips, config.seed)[1]))
     return build_encoder(encoder_config, load_file(fitted))

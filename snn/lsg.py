@@ -1,19 +1,18 @@
 r"""The learning-signal generator (LSG): a second spiking network that tells every neuron of the learning network how to change.
 
-It hears the input spikes and the learning network's spikes while a word is being learnt, and only then. With its own spikes :math:`s^t` (adLIF
-neurons; after Scherr, Stöckl & Maass 2020, who call its output an online learning signal):
+It hears what the learning network hears (h, `snn.features`) and the learning network's spikes while a word is being learnt, and only then. With its
+own spikes :math:`s^t` (adLIF neurons; after Scherr, Stöckl & Maass 2020, who call its output an online learning signal):
 
 .. math::
-    I_m^t = \sum_i V_{mi}^{in} x_i^t + \sum_j V_{mj}^{net} z_j^t + \sum_{m'} V_{mm'}^{rec} s_{m'}^{t-1} + b_m, \qquad
+    I_m^t = \sum_i V_{mi}^{in} h_i^t + \sum_j V_{mj}^{net} z_j^t + \sum_{m'} V_{mm'}^{rec} s_{m'}^{t-1} + b_m, \qquad
     \bar s_m^t = \kappa \bar s_m^{t-1} + (1-\kappa) s_m^t
 
 .. math::
-    L_j^t = \sum_m \Omega_{jm} \bar s_m^t + \delta_j (\bar z_j^t - c_j), \qquad G^t = \exp\left(\sum_m \omega_m \bar s_m^t + \pi^{T-t}\right)
+    L_j^t = \sum_m \Omega_{jm} \bar s_m^t + \Omega_{j0}, \qquad G^t = \exp\left(\sum_m \omega_m \bar s_m^t + \pi^{T-t}\right)
 
-:math:`L_j^t` is neuron j's learning signal. Its second term is local: with few generator neurons, :math:`\Omega` cannot tell every neuron what it did
-itself, and that is what a neuron must know to strengthen (:math:`\delta_j < 0`) or weaken its part in this word. :math:`G^t` gates the plasticity of
-the readout. Both depend on spikes up to t only; the gate has besides a primed profile :math:`\pi` over the time to the end of the utterance, which
-whoever teaches the word marks: the readout is to answer when a word has just ended, so that is when it mostly learns.
+:math:`L_j^t` is neuron j's learning signal, :math:`G^t` gates the plasticity of the readout. Both depend on spikes up to t only; the gate has besides
+a primed profile :math:`\pi` over the time to the end of the utterance, which whoever teaches the word marks: the readout is to answer when a word has
+just ended, so that is when it mostly learns.
 """
 
 from typing import Any, NamedTuple
@@ -31,14 +30,13 @@ MAX_LOG_GATE = 6.0  # bounds the gate: a device's accumulator must hold the sum
 class LsgWeights(NamedTuple):
     """Primed weights of the generator."""
 
-    w_in: Tensor  # [M, I]
+    w_in: Tensor  # [M, H]
     w_net: Tensor  # [M, N]
     w_rec: Tensor  # [M, M] without autapses
     bias: Tensor  # [M]
     cell: AdlifParams  # [M]
     out: Tensor  # [N, M] Omega
-    local: Tensor  # [N] delta
-    local_center: Tensor  # [N] c
+    out_bias: Tensor  # [N] Omega_j0
     gate: Tensor  # [M] omega
     profile: Tensor  # [P] pi of the last P steps, in order of time; earlier steps take the first value
 
@@ -51,19 +49,18 @@ class Signals(NamedTuple):
     spikes: Tensor  # [T, ..., M]
 
 
-def read(filtered: Tensor, own: Tensor, weights: LsgWeights) -> tuple[Tensor, Tensor]:
+def read(filtered: Tensor, weights: LsgWeights) -> tuple[Tensor, Tensor]:
     """Turn low-passed spikes into learning signals and the spiking part of the gate.
 
     Args:
         filtered: [..., M] of the generator.
-        own: [..., N] of the learning network.
         weights: of the generator.
 
     Returns:
         Learning signals [..., N] and exp(omega s) [...].
     """
     log_gate = (filtered @ weights.gate).clamp(-MAX_LOG_GATE, MAX_LOG_GATE)
-    return filtered @ weights.out.T + weights.local * (own - weights.local_center), log_gate.exp()
+    return filtered @ weights.out.T + weights.out_bias, log_gate.exp()
 
 
 def gate_profile(steps: int, weights: LsgWeights) -> Tensor:
@@ -73,21 +70,21 @@ def gate_profile(steps: int, weights: LsgWeights) -> Tensor:
     return log_gate.clamp(-MAX_LOG_GATE, MAX_LOG_GATE).exp()
 
 
-def generate(x: Tensor, z: Tensor, weights: LsgWeights) -> Signals:
+def generate(heard: Tensor, z: Tensor, weights: LsgWeights) -> Signals:
     """Run the generator beside a recorded run of the learning network.
 
     Args:
-        x: [T, ..., I] input spikes.
-        z: [T, ..., N] spikes of the learning network.
+        heard: [T, ..., H] what the learning network heard.
+        z: [T, ..., N] its spikes.
         weights: of the generator.
 
     Returns:
         Learning signals, gate and the generator's own spikes.
     """
-    current = x @ weights.w_in.T + z @ weights.w_net.T + weights.bias
+    current = heard @ weights.w_in.T + z @ weights.w_net.T + weights.bias
     activity = network.run(current, weights.w_rec, weights.cell)
-    learning, gate = read(readout.low_pass(activity.z, LOW_PASS), readout.low_pass(z, LOW_PASS), weights)
-    profile = gate_profile(len(x), weights).reshape(-1, *[1] * (gate.dim() - 1))
+    learning, gate = read(readout.low_pass(activity.z, LOW_PASS), weights)
+    profile = gate_profile(len(heard), weights).reshape(-1, *[1] * (gate.dim() - 1))
     return Signals(learning, gate * profile, activity.z)
 
 
@@ -104,21 +101,19 @@ class OnlineLsg:
         neurons = (len(weights.bias),)
         self._state: Any = network.cell_of(weights.cell).initial_state(neurons, dtype)
         self._filtered = torch.zeros(neurons, dtype=dtype)
-        self._own = torch.zeros_like(weights.local)
 
-    def step(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, heard: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Hear one step of both networks.
 
         Args:
-            x: [I] input spikes.
-            z: [N] spikes of the learning network at the same step.
+            heard: [H] what the learning network hears at this step.
+            z: [N] its spikes.
 
         Returns:
             Learning signals [N] and the spiking part of the gate (scalar) of this step; `gate_profile` is the other.
         """
         weights = self._weights
-        current = weights.w_in @ x + weights.w_net @ z + weights.bias + weights.w_rec @ self._state.z
+        current = weights.w_in @ heard + weights.w_net @ z + weights.bias + weights.w_rec @ self._state.z
         out, self._state = network.cell_of(weights.cell).step(current, self._state, weights.cell)
         self._filtered = LOW_PASS * self._filtered + (1 - LOW_PASS) * out.z
-        self._own = LOW_PASS * self._own + (1 - LOW_PASS) * z
-        return read(self._filtered, self._own, weights)
+        return read(self._filtered, weights)

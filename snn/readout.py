@@ -1,21 +1,27 @@
-r"""The readout of an enrolled word: time-resolved, normalised, and plastic.
+r"""The readout of an enrolled word: projected, time-resolved, normalised, and plastic.
 
-Its sources are the spikes y of the learning network and, when the configuration says so, of the input. They are low-passed, centred and scaled, and
-each reaches the readout over several delays d, so that the beginning, the middle and the end of a word arrive together at its end:
-
-.. math::
-    r_j^t = \kappa r_j^{t-1} + (1-\kappa) y_j^t, \qquad f_{jd}^t = \gamma_{jd} (r_j^{t-d} - c_j), \qquad
-    s^t = \frac{\sum_{jd} w_{jd} f_{jd}^t}{\lVert w \rVert\, \lVert f^t \rVert}
-
-:math:`\gamma, c` are primed. w is zero until a word is learnt; the delta rule, gated by the learning-signal generator, then gives
+K leaky readout units, primed and shared by all words, see what the learning network hears (`snn.features`), centred, weighted by its salience a and
+low-passed. Each reaches the word's score over several delays d, so that the beginning, the middle and the end of a word arrive together at its end:
 
 .. math::
-    \Delta w_{jd} = \sum_t G^t (1 - y^t) f_{jd}^t = \sum_t G^t f_{jd}^t \qquad (y^t = 0 \text{ with } w = 0)
+    y_k^t = \kappa y_k^{t-1} + (1-\kappa)\, a^t \sum_i P_{ki} (h_i^t - c_i), \qquad a^t = \sigma\Big(\sum_i u_i h_i^t + u_0\Big), \qquad
+    f_{kd}^t = \gamma_{kd}\, y_k^{t-d}
 
-so that a constant gate is prototype matching (Snell et al. 2017). A delay line is empty before the stream begins: :math:`f_{jd}^t = 0` for t < d.
+.. math::
+    s^t = \frac{\sum_{kd} w_{kd} f_{kd}^t}{\lVert w \rVert\, \lVert f^t \rVert} + \sum_j v_j \bar z_j^t
+
+:math:`P, c, u, \gamma, v` are primed; :math:`\bar z` are the low-passed spikes of the word's own learning network. w is zero until a word is learnt;
+the delta rule, gated by the learning-signal generator, then gives
+
+.. math::
+    \Delta w_{kd} = \sum_t G^t (1 - y^t) f_{kd}^t = \sum_t G^t f_{kd}^t \qquad (y^t = 0 \text{ with } w = 0)
+
+so that a constant gate is prototype matching (Snell et al. 2017). A delay line is empty before the stream begins: :math:`f_{kd}^t = 0` for t < d.
+
+The projection matters: thermometer codes compare by how many thresholds two values pass together, which weighs a loud difference like a faint one.
+P starts as the code's linear decoder, which gives the encoder's own values back. The salience matters because the rooms of two speakers differ:
+frames of background would otherwise count in the comparison like frames of speech.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,15 +29,8 @@ from torch import Tensor
 EPSILON = 1e-6  # keeps the norm of an all-centred feature vector away from zero
 
 
-class Source(NamedTuple):
-    """One population that projects to the readout."""
-
-    trace: Tensor  # [T, ..., J] centred low-passed spikes r - c
-    gain: Tensor  # [D, J]
-
-
 def low_pass(y: Tensor, kappa: Tensor | float) -> Tensor:
-    """Low-pass spikes from rest: r^t = kappa r^{t-1} + (1 - kappa) y^t.
+    """Low-pass a sequence from rest: r^t = kappa r^{t-1} + (1 - kappa) y^t.
 
     Args:
         y: [T, ..., J].
@@ -64,60 +63,57 @@ def shift(values: Tensor, steps: int) -> Tensor:
     return torch.cat([torch.zeros_like(values[:steps]), values[:-steps]])
 
 
-def learn(sources: list[Source], gate: Tensor, delays: tuple[int, ...]) -> list[Tensor]:
+def normalised(weights: Tensor) -> Tensor:
+    """Scale a word's readout weights [..., D, K] to norm 1."""
+    return weights / (weights.square().sum((-2, -1), keepdim=True) + EPSILON).sqrt()
+
+
+def drive(heard: Tensor, project: Tensor, center: Tensor, salience: Tensor, salience_bias: Tensor) -> Tensor:
+    """Sum what the readout units receive at every step.
+
+    Args:
+        heard: h [..., H].
+        project: P [K, H].
+        center: c [H].
+        salience: u [H].
+        salience_bias: u_0, a scalar.
+
+    Returns:
+        [..., K].
+    """
+    return torch.sigmoid(heard @ salience + salience_bias).unsqueeze(-1) * ((heard - center) @ project.T)
+
+
+def learn(units: Tensor, gain: Tensor, gate: Tensor, delays: tuple[int, ...]) -> Tensor:
     """Learn a word's readout weights from one utterance.
 
     Args:
-        sources: traces [T, B, J] of the utterance and their gains.
+        units: y [T, B, K] of the utterance.
+        gain: gamma [D, K].
         gate: [T, B] gate of the learning-signal generator.
         delays: in steps, D of them.
 
     Returns:
-        Per source [B, D, J]; together they have norm 1 for each task.
+        [B, D, K] of norm 1.
     """
-    weights = []
-    for source in sources:
-        per_delay = [torch.einsum("tb,tbj->bj", gate[d:], source.trace[: max(gate.shape[0] - d, 0)]) for d in delays]
-        weights.append(torch.stack(per_delay, 1) * source.gain)
-    norm = sum(w.square().sum((1, 2)) for w in weights)
-    assert isinstance(norm, Tensor)
-    scale = 1 / (norm + EPSILON).sqrt()
-    return [w * scale[:, None, None] for w in weights]
+    per_delay = [torch.einsum("tb,tbk->bk", gate[d:], units[: max(gate.shape[0] - d, 0)]) for d in delays]
+    return normalised(torch.stack(per_delay, 1) * gain)
 
 
-def drive(source: Source, weights: Tensor, delays: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Sum one source's contribution to the score's numerator and to the squared norm of its features.
+def score(units: Tensor, gain: Tensor, weights: Tensor, delays: tuple[int, ...]) -> Tensor:
+    """Compare queries with words at every step: the first term of the score.
 
     Args:
-        source: trace [T, B, Q, J], or [T, Q, J] when all tasks hear the same spikes.
-        weights: [B, D, J].
-        delays: in steps, D of them.
-
-    Returns:
-        Numerator [T, B, Q] and squared norm [T, B, Q] or [T, Q].
-    """
-    shared = source.trace.dim() == 3
-    product = torch.einsum("tqj,bdj->tbqd" if shared else "tbqj,bdj->tbqd", source.trace, weights * source.gain)
-    energy = source.trace.square() @ source.gain.square().T
-    numerator = torch.stack([shift(product[..., k], d) for k, d in enumerate(delays)]).sum(0)
-    norm = torch.stack([shift(energy[..., k], d) for k, d in enumerate(delays)]).sum(0)
-    return numerator, norm
-
-
-def score(sources: list[Source], weights: list[Tensor], delays: tuple[int, ...]) -> Tensor:
-    """Score queries against words at every step.
-
-    Args:
-        sources: traces [T, B, Q, J] or [T, Q, J] (shared by the tasks), and gains.
-        weights: per source [B, D, J], from `learn`.
+        units: y [T, Q, K] of the queries.
+        gain: gamma [D, K].
+        weights: w [B, D, K], from `learn`.
         delays: in steps, D of them.
 
     Returns:
         [T, B, Q] in [-1, 1].
     """
-    numerators, norms = zip(*(drive(s, w, delays) for s, w in zip(sources, weights, strict=True)), strict=True)
-    norm = sum(n if n.dim() == 3 else n.unsqueeze(1) for n in norms)
-    total = sum(numerators)
-    assert isinstance(norm, Tensor)
-    assert isinstance(total, Tensor)
-    return total / (norm + EPSILON).sqrt()
+    product = torch.einsum("tqk,bdk->tbqd", units, weights * gain)
+    energy = units.square() @ gain.square().T  # [T, Q, D]
+    numerator = torch.stack([shift(product[..., k], d) for k, d in enumerate(delays)]).sum(0)
+    norm = torch.stack([shift(energy[..., k], d) for k, d in enumerate(delays)]).sum(0)
+    return numerator / (norm.unsqueeze(1) + EPSILON).sqrt()

@@ -36,10 +36,43 @@ def shared_data() -> Path:
 
 
 class VirtualMicrophone:
-    """A PulseAudio server of its own whose default source records what is played into its default sink."""
+    """A PulseAudio server of its own whose default source records what is played into its default sink.
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment  # for programs run by a test: their default microphone is this one
+    Args:
+        folder: for the server's files.
+
+    Attributes:
+        environment: for programs run by a test: their default microphone is this one.
+    """
+
+    def __init__(self, folder: str) -> None:
+        own = {"XDG_RUNTIME_DIR": folder, "PULSE_SERVER": f"unix:{folder}/pulse/native", "PULSE_COOKIE": f"{folder}/cookie", "HOME": folder}
+        self.environment = {**os.environ, **own}
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server."""
+        missing = [name for name in ("pulseaudio", "pactl", "pacat") if shutil.which(name) is None]
+        if missing:
+            skip_or_fail(f"no virtual microphone: {', '.join(missing)} not installed (apt install pulseaudio pulseaudio-utils libasound2-plugins)")
+        sink = f"module-null-sink sink_name=vmic rate={RATE} channels=1 format=s16le norewinds=1"
+        modules = ["-L", "module-native-protocol-unix auth-anonymous=1", "-L", sink]
+        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--log-level=error", *modules]
+        self._server = subprocess.Popen(command, env=self.environment)
+        for _ in range(100):
+            if subprocess.run(["pactl", "set-default-source", "vmic.monitor"], capture_output=True, env=self.environment).returncode == 0:
+                break
+            time.sleep(0.1)
+        else:
+            skip_or_fail("no virtual microphone: the PulseAudio server did not start")
+        subprocess.run(["pactl", "set-default-sink", "vmic"], check=True, env=self.environment)
+
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait(10)
+            self._server = None
 
     def play(self, samples: NDArray[np.float32], before_s: float = 0.0) -> "subprocess.Popen[bytes]":
         """Speak float32 [n] at 16 kHz into the microphone after a wait, without blocking; wait() on what is returned."""
@@ -55,36 +88,35 @@ class VirtualMicrophone:
 @pytest.fixture(scope="session")
 def virtual_microphone() -> Iterator[VirtualMicrophone]:
     """A microphone that hears what the test plays; PortAudio in this process and in subprocesses records from it."""
-    missing = [name for name in ("pulseaudio", "pactl", "pacat") if shutil.which(name) is None]
-    if missing:
-        skip_or_fail(f"no virtual microphone: {', '.join(missing)} not installed (apt install pulseaudio pulseaudio-utils libasound2-plugins)")
     try:
         import sounddevice
     except OSError:
         skip_or_fail("no virtual microphone: PortAudio is missing (apt install libportaudio2)")
     with tempfile.TemporaryDirectory(prefix="vm") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)
-        patch.setenv("PULSE_SERVER", f"unix:{folder}/pulse/native")
-        patch.setenv("PULSE_COOKIE", f"{folder}/cookie")
-        sink = f"module-null-sink sink_name=vmic rate={RATE} channels=1 format=s16le norewinds=1"
-        modules = ["-L", "module-native-protocol-unix auth-anonymous=1", "-L", sink]
-        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--log-level=error", *modules]
-        server = subprocess.Popen(command, env={**os.environ, "HOME": folder})
+        microphone = VirtualMicrophone(folder)
         try:
-            for _ in range(100):
-                if subprocess.run(["pactl", "set-default-source", "vmic.monitor"], capture_output=True).returncode == 0:
-                    break
-                time.sleep(0.1)
-            else:
-                skip_or_fail("no virtual microphone: the PulseAudio server did not start")
-            subprocess.run(["pactl", "set-default-sink", "vmic"], check=True)
+            microphone.start()
+            for name in ("XDG_RUNTIME_DIR", "PULSE_SERVER", "PULSE_COOKIE"):
+                patch.setenv(name, microphone.environment[name])
+            microphone.environment = dict(os.environ)
             sounddevice._terminate()  # PortAudio lists the devices once, and this one is new
             sounddevice._initialize()
             if not any(device["max_input_channels"] for device in sounddevice.query_devices()):
                 skip_or_fail("no virtual microphone: PortAudio does not see it (apt install libasound2-plugins)")
-            yield VirtualMicrophone(dict(os.environ))
+            yield microphone
         finally:
-            server.terminate()
-            server.wait(10)
+            microphone.kill()
             sounddevice._terminate()
             sounddevice._initialize()
+
+
+@pytest.fixture
+def mortal_microphone() -> Iterator[VirtualMicrophone]:
+    """A microphone for programs that a test starts, whose server the test may kill and start again."""
+    with tempfile.TemporaryDirectory(prefix="vm") as folder:
+        microphone = VirtualMicrophone(folder)
+        try:
+            microphone.start()
+            yield microphone
+        finally:
+            microphone.kill()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from app.enrolment import Neighbour, Utterance, judge, nearest, same_model_or_refuse, store_shots
+from app.enrolment import Acceptance, Neighbour, Utterance, judge, nearest, same_model_or_refuse, store_shots
 from app.errors import AppError
 from app.names import clean
 from app.store import StoredWord, WordStore
@@ -24,11 +24,22 @@ PATIENCE_S = 30.0  # for somebody to speak
 TRY_S = 15.0
 
 
-def run(word: str, files: list[str], model: str | None, words: str | None, backend: str, device: str | None, replace: bool, as_json: bool) -> None:
+def run(
+    word: str,
+    files: list[str],
+    model: str | None,
+    words: str | None,
+    backend: str,
+    device: str | None,
+    replace: bool,
+    per_hour: float | None,
+    threshold: float | None,
+    as_json: bool,
+) -> None:
     """Enroll a word; on a terminal, ask whether to keep it."""
     from app.engine import open_engine
 
-    name, store = clean(word), WordStore(words)
+    name, store, acceptance = clean(word), WordStore(words), Acceptance(per_hour, threshold)
     if device is not None and files:
         raise AppError("--device is for the microphone; use it without --from")
     earlier = None if replace else store.get(name)
@@ -40,7 +51,7 @@ def run(word: str, files: list[str], model: str | None, words: str | None, backe
         shots = [(engine.learn(utterance.speech), utterance.about) for utterance in heard]
         before = store.contents(name)
         neighbour = nearest(engine, store, name, [shot for shot, _ in shots])
-        stored = store_shots(engine, store, name, shots, replace=replace)
+        stored = store_shots(engine, store, name, shots, replace=replace, acceptance=acceptance)
         if as_json:
             print(json.dumps(_description(stored, len(heard), neighbour), ensure_ascii=False))
             return
@@ -170,6 +181,7 @@ def _description(word: StoredWord, new: int, neighbour: Neighbour | None) -> dic
         "shots": len(word.info.shots),
         "model": word.info.model,
         "threshold": word.info.calibration.threshold,
+        "false_accepts_per_hour": word.info.calibration.per_hour,
         "heard": [shot.model_dump(mode="json") for shot in word.info.shots[-new:]],
         "nearest": nearest_word,
     }

@@ -48,7 +48,9 @@ class _Watch:
             log.info("%.0f %%, %s", 100 * report.progress, figures)
 
 
-def run(data: str, out: str, encoder: str, minutes: float | None, steps: int | None, resume: bool, device: str, seed: int) -> None:
+def run(
+    data: str, out: str, encoder: str, minutes: float | None, steps: int | None, resume: bool, device: str, seed: int, sources: str | None
+) -> None:
     """Prime a model, showing progress; an interrupted run leaves a checkpoint."""
     from pydantic import ValidationError
 
@@ -66,7 +68,7 @@ def run(data: str, out: str, encoder: str, minutes: float | None, steps: int | N
 
     try:
         options = {"data": data, "out": out, "encoder": encoder, "minutes": minutes, "steps": steps, "device": device, "seed": seed}
-        config = PrimeConfig.model_validate(options)
+        config = PrimeConfig.model_validate(options | ({} if sources is None else {"sources": sources}))
     except ValidationError as error:
         first = error.errors()[0]
         raise AppError(f"--{first['loc'][0]} {first['input']}: {first['msg']}" if first["loc"] else first["msg"]) from None

@@ -1,9 +1,16 @@
-"""`app words`: list, show, rename and remove enrolled words."""
+"""`app words`: list, show, set, rename and remove enrolled words."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.enrolment import KEPT, Acceptance
+from app.errors import AppError
 from app.store import StoredWord, WordStore
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from priming.calibration import Calibration
 
 
 def description(word: StoredWord) -> dict[str, Any]:
@@ -39,13 +46,57 @@ def show(word: str, words: str | None, as_json: bool) -> None:
 
     out.print(words_table([found]))
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bright_black")
-    for name in ("utterance", "speech", "level", "over noise", "heard", "remarks"):
+    for name in ("utterance", "score", "speech", "level", "over noise", "heard", "remarks"):
         table.add_column(name)
-    for shot in found.info.shots:
-        figures = f"{shot.duration_s:.2f} s", f"{shot.level_dbfs:.0f} dB", f"{shot.snr_db:.0f} dB"
+    for shot, own in zip(found.info.shots, found.info.calibration.own, strict=True):
+        figures = f"{own:.1f}", f"{shot.duration_s:.2f} s", f"{shot.level_dbfs:.0f} dB", f"{shot.snr_db:.0f} dB"
         table.add_row(Text(shot.source), *figures, shot.heard_at[:16].replace("T", " "), Text("; ".join(shot.remarks), "yellow"))
     out.print()
     out.print(table)
+    out.print()
+    out.print(acceptance(found.info.calibration))
+
+
+def acceptance(calibration: "Calibration") -> "RenderableType":
+    """Lay out when a word is accepted, and where background lies beside it."""
+    from rich.table import Table
+
+    from priming.calibration import PER_HOUR as RATES
+
+    tail = calibration.tail
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right")
+    rate = tail.rate(calibration.threshold)
+    if calibration.per_hour:
+        meaning = f"aims at {calibration.per_hour:g} false accepts an hour"
+    elif calibration.threshold < tail.level:
+        meaning = f"set by hand, more than {tail.per_hour:.0f} false accepts an hour"
+    else:
+        meaning = "set by hand, " + (f"about {rate:.2g}" if rate >= RATES[0] else f"less than {RATES[0]:g}") + " false accepts an hour"
+    table.add_row(f"{calibration.threshold:.2f}", f"threshold: {meaning}")
+    marks = [
+        (max(calibration.own), "the best of its own utterances"),
+        (tail.highest, f"the highest of {tail.minutes:.0f} minutes of background"),
+        (tail.level, f"background passes this {tail.per_hour:.0f} times an hour"),
+        (1.0, "a tenth of all background passes this within 1.6 s"),
+        (0.0, "ordinary background"),
+    ]
+    for level, meaning in sorted(marks, reverse=True):
+        table.add_row(f"{level:.2f}", meaning, style="bright_black")
+    return table
+
+
+def set_acceptance(word: str, words: str | None, per_hour: float | None, threshold: float | None) -> None:
+    """Set when a word is accepted, from what was measured when it was enrolled."""
+    wanted, store = Acceptance(per_hour, threshold), WordStore(words)
+    if wanted == KEPT:
+        raise AppError("nothing to set; give --false-accepts-per-hour or --threshold")
+    with store.locked():
+        found = store.require(word)
+        calibration = wanted.apply(found.info.calibration)
+        calibration.check()
+        info = found.info.model_copy(update={"calibration": calibration})
+        store.put(StoredWord(info=info, shots=found.shots))
 
 
 def rename(word: str, new: str, words: str | None) -> None:

@@ -4,21 +4,25 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from app.cli import main
+from app.engine import Engine
 from app.store import ShotInfo, StoredWord, WordInfo
 from audio.files import read_audio, write_wav
 from hardware import Shot
-from priming.calibration import Calibration
+from priming.calibration import Calibration, Tail
 
 VOICES = Path(__file__).resolve().parents[2] / "app" / "demo_voices"
 SHA = "0" * 64
+TAIL = Tail(level=1.5, per_hour=60.0, spread=0.3, shape=-0.1, highest=2.4, minutes=40.0)
 
 
 STARTED = """
@@ -69,12 +73,12 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
     return run
 
 
-def make_shot(seed: int = 0, steps: int = 9, inputs: int = 13, neurons: int = 5) -> Shot:
+def make_shot(seed: int = 0, steps: int = 9, inputs: int = 13, neurons: int = 5, features: int = 11) -> Shot:
     """Arrays of plausible shapes; spikes of a number of channels that is no multiple of eight."""
     rng = np.random.default_rng(seed)
     spikes = (rng.random((steps, inputs)) < 0.3).astype(np.uint8)
-    recurrent = (rng.random((steps, neurons)) < 0.3).astype(np.uint8)
-    return Shot(rng.standard_normal((steps, neurons)).astype(np.float32), spikes, recurrent, rng.standard_normal(7).astype(np.float32))
+    shared, recurrent = ((rng.random((steps, count)) < 0.3).astype(np.uint8) for count in (features, neurons))
+    return Shot(rng.standard_normal((steps, neurons)).astype(np.float32), spikes, shared, recurrent, rng.standard_normal(7).astype(np.float32))
 
 
 def make_word(word: str = "lamp", shots: int = 1, sha256: str = SHA, threshold: float = 2.0, duration_s: float = 0.5) -> StoredWord:
@@ -85,7 +89,7 @@ def make_word(word: str = "lamp", shots: int = 1, sha256: str = SHA, threshold: 
         model="embedding",
         model_sha256=sha256,
         created="2026-01-01T00:00:00+00:00",
-        calibration=Calibration(offset=0.5, scale=0.1, threshold=threshold),
+        calibration=Calibration(offset=0.5, scale=0.1, threshold=threshold, per_hour=1.0, tail=TAIL, own=(4.5,) * shots),
         lag_s=0.0,
         shots=(about,) * shots,
     )
@@ -130,13 +134,76 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, stream_sound: NDArray[n
 
     from audio.encoder import build_encoder, fit_embedding_encoder
     from priming.model import ModelConfig, save_model
+    from snn.config import LearnerConfig
     from snn.initialise import initial_weights
-    from snn.learner import LearnerConfig
 
     config, constants = fit_embedding_encoder([stream_sound], seed=0)
     spikes = build_encoder(config, constants).encode(stream_sound[: 16_000 * 5])  # ends before "connect" is said
-    learner = LearnerConfig(inputs=spikes.shape[1], step_ms=config.step_ms, groups=(16,), lsg_neurons=8)
-    weights = initial_weights(learner, torch.from_numpy(spikes.mean(0).astype(np.float32)), seed=0)
+    learner = LearnerConfig(inputs=spikes.shape[1], step_ms=config.step_ms, features=(16,), neurons=8, lsg_neurons=8, projection=96)
+    decoder = torch.from_numpy(build_encoder(config, constants).decoder())
+    weights = initial_weights(learner, torch.from_numpy(spikes.mean(0).astype(np.float32)), seed=0, decoder=decoder)
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     save_model(path, ModelConfig(name="tiny", encoder=config, learner=learner, provenance={}), weights, constants, spikes)
     return path
+
+
+STEP = 640  # samples of a step of the made-up encoder
+
+
+class ToneEncoder:
+    """Channel c spikes in steps that are louder than 0.1 and whose sign of the mean says c."""
+
+    name, channels, step_ms = "tone", 2, 40.0
+
+    class Stream:
+        def __init__(self) -> None:
+            self.held = np.zeros(0, np.float32)
+
+        def push(self, samples: NDArray[np.float32]) -> NDArray[np.uint8]:
+            self.held = np.concatenate([self.held, samples])
+            count = len(self.held) // STEP
+            steps, self.held = self.held[: count * STEP].reshape(count, STEP), self.held[count * STEP :]
+            loud, mean = np.abs(steps).max(1) > 0.1, steps.mean(1)
+            return np.stack([loud & (mean > 0), loud & (mean < 0)], 1).astype(np.uint8)
+
+    def stream(self) -> "ToneEncoder.Stream":
+        return self.Stream()
+
+
+class CountingBackend:
+    """Scores word w by a leaky count of spikes of channel w."""
+
+    def __init__(self) -> None:
+        self.words = 0
+
+    def deploy(self, words: Sequence[object]) -> None:
+        self.words = len(words)
+        self.reset()
+
+    def reset(self) -> None:
+        self.count = np.zeros(self.words, np.float32)
+
+    def process(self, spikes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        rows = []
+        for row in spikes:
+            self.count = 0.8 * self.count + row[: self.words]
+            rows.append(0.5 + 0.1 * self.count)  # the calibration of the fake words takes this back
+        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.words), np.float32)
+
+
+@pytest.fixture
+def tone_engine() -> Callable[..., Any]:
+    """Make an engine whose answers are known."""
+    return lambda sha256=SHA: Engine("embedding", SimpleNamespace(sha256=sha256, name="embedding"), CountingBackend(), ToneEncoder())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def tone_stream() -> NDArray[np.float32]:
+    """Six seconds: the first word at 1.0-1.5 s, the second at 3.0-3.6 s."""
+    rng = np.random.default_rng(0)
+    sound = (1e-3 * rng.standard_normal(6 * 16_000)).astype(np.float32)
+    time = np.arange(len(sound)) / 16_000
+    for sign, start, end in ((1, 1.0, 1.5), (-1, 3.0, 3.6)):
+        span = (time >= start) & (time < end)
+        sound[span] += sign * (0.3 * np.abs(np.sin(2 * np.pi * 120 * time[span]))).astype(np.float32)
+    return sound

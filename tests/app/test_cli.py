@@ -15,7 +15,7 @@ from app.cli import main
 from app.errors import AppError
 
 HEAVY = {"torch", "librosa", "numba", "onnxruntime", "matplotlib", "pyNN", "numpy", "scipy", "sounddevice", "torchaudio"}
-VERBS = ["", "prime", "enroll", "listen", "evaluate", "words", "words list", "words show", "words rename", "words remove", "devices", "demo"]
+VERBS = ["", "prime", "enroll", "listen", "serve", "evaluate", "words", "words list", "words show", "words rename", "words remove", "devices", "demo"]
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -39,14 +39,16 @@ def test_help_imports_nothing_heavy(verb: str) -> None:
 def test_help_is_shown_when_nothing_is_asked_for(cli: Cli) -> None:
     status, out, err = cli()
     assert (status, err) == (0, "")
-    assert all(verb in out for verb in ("prime", "enroll", "listen", "evaluate", "words", "devices", "demo"))
+    assert all(verb in out for verb in ("prime", "enroll", "listen", "serve", "evaluate", "words", "devices", "demo"))
 
 
 def test_options_of_the_contract_are_there(cli: Cli) -> None:
     expected = {
         "prime": "--data --out --encoder --minutes --steps --resume --device --seed",
         "enroll": "--from --model --words --backend --device --json --replace WORD",
-        "listen": "--from --words --model --json --backend --device --rate --channels --format",
+        "listen": "--from --words --model --json --backend --device --rate --channels --format --near-misses --events --exec --record-detections",
+        "serve": "--uri --words --model --backend",
+        "devices": "--levels --json",
         "evaluate": "--data --role --ways --shots --episodes --seed --snr --model --backend --json",
         "demo": "--out --data",
     }
@@ -76,6 +78,7 @@ def test_a_number_that_is_none_is_a_usage_error(cli: Cli) -> None:
     ("verb", "raised", "status", "message"),
     [
         ("listen", KeyboardInterrupt(), 0, ""),
+        ("serve", KeyboardInterrupt(), 0, ""),
         ("enroll", KeyboardInterrupt(), 130, ""),
         ("prime", KeyboardInterrupt(), 130, ""),
         ("enroll", AppError("no  such\nthing \x1b[2J"), 2, "app: no such thing \\x1b[2J\n"),
@@ -90,7 +93,7 @@ def test_what_goes_wrong_becomes_a_status_and_a_line(
         raise raised
 
     monkeypatch.setattr(verbs, "_deferred", lambda *_, **__: fail)
-    arguments = {"listen": ["listen"], "enroll": ["enroll", "lamp"], "prime": ["prime", "--data", ".", "--out", "m"]}[verb]
+    arguments = {"listen": ["listen"], "serve": ["serve"], "enroll": ["enroll", "lamp"], "prime": ["prime", "--data", ".", "--out", "m"]}[verb]
     assert cli(*arguments) == (status, "", message)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import audio.microphone
 from audio.errors import AudioError
-from audio.microphone import InputDevice
+from audio.microphone import InputDevice, Level
 
 Cli = Callable[..., tuple[int, str, str]]
 RECORDING = Path(__file__).resolve().parents[2] / "app" / "demo_voices" / "enroll.flac"
@@ -43,3 +43,30 @@ def test_a_missing_library_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(audio.microphone, "list_devices", missing)
     assert cli("devices") == (2, "", "app: PortAudio is missing\n")
+
+
+def test_levels_are_shown_and_a_busy_device_does_not_hide_the_others(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(device: InputDevice, seconds: float) -> Level:
+        if device.index == 0:
+            raise AudioError("the microphone 'built-in [mic]' is busy")
+        return Level(-21.04, -3.0)
+
+    monkeypatch.setattr(audio.microphone, "list_devices", lambda: FOUND)
+    monkeypatch.setattr(audio.microphone, "measure_level", measure)
+    status, out, err = cli("devices", "--levels")
+    assert status == 0
+    assert "is busy" in out.replace("\n", "")
+    assert "-21 dB, peak -3" in out
+    assert err.count("say something") == 2
+    told = json.loads(cli("devices", "--levels", "--json")[1])
+    assert [told[0][name] for name in ("level_dbfs", "peak_dbfs", "problem")] == [None, None, "the microphone 'built-in [mic]' is busy"]
+    assert told[1] == {
+        "index": 3,
+        "name": "USB",
+        "rate": 48_000,
+        "channels": 1,
+        "default": True,
+        "level_dbfs": -21.0,
+        "peak_dbfs": -3.0,
+        "problem": None,
+    }

@@ -19,6 +19,8 @@ Cli = Callable[..., tuple[int, str, str]]
         ["--encoder", "nonesuch", "--steps", "1"],
         ["--device", "tpu", "--steps", "1"],
         ["--seed", "-1", "--steps", "1"],
+        ["--sources", "voices", "--steps", "1"],
+        ["--sources", "pairs=none", "--steps", "1"],
     ],
 )
 def test_bad_options_of_prime_are_refused(cli: Cli, tmp_path: Path, options: list[str]) -> None:
@@ -58,11 +60,13 @@ def test_prime_passes_its_options_on_and_shows_progress(cli: Cli, tmp_path: Path
     monkeypatch.setattr(outer_loop, "prime", prime)
     monkeypatch.setattr(command, "LINE_S", -1.0)
     status, out, err = cli(
-        "prime", "--data", tmp_path, "--out", tmp_path / "m.safetensors", "--encoder", "mel", "--steps", "2", "--seed", "7", "--resume"
+        *("prime", "--data", tmp_path, "--out", tmp_path / "m.safetensors", "--encoder", "mel", "--steps", "2", "--seed", "7", "--resume"),
+        *("--sources", "commands,pairs=0.5"),
     )
     assert (status, out) == (0, f"{tmp_path / 'm.safetensors'}\n")
     config = seen["config"]
     assert (config.encoder, config.steps, config.minutes, config.seed, config.device, seen["resume"]) == ("mel", 2, None, 7, "cpu", True)
+    assert config.sources == {"commands": 1.0, "pairs": 0.5}
     assert "app: fitting the encoder\n" in err
     assert "loss 1.500, accuracy 0.700" in err
     assert "0:03 left" in err

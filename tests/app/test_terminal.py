@@ -10,6 +10,8 @@ from rich.console import Console
 
 from app import terminal
 from app.detector import Detection
+from app.events import State, StateChange
+from app.near_misses import NearMiss
 
 
 @pytest.mark.parametrize("share", [-1.0, 0.0, 0.3, 1.0, 2.0, float("-inf")])
@@ -56,3 +58,43 @@ def test_a_question_takes_a_letter_or_a_word_and_asks_again(monkeypatch: pytest.
         answers = iter(given)
         monkeypatch.setattr("builtins.input", lambda answers=answers: next(answers))
         assert terminal.ask("", choices) == expected
+
+
+STATES = [
+    (State.LISTENING, "listening", ""),
+    (State.SPEECH, "hearing speech", ""),
+    (State.MUTED, "muted", "space goes on"),
+    (State.LOST, "device lost", "waiting for it"),
+    (State.BEHIND, "falling behind", "2.5 s behind"),
+]
+
+
+@pytest.mark.parametrize(("state", "name", "advice"), STATES)
+def test_the_display_says_what_listening_is_doing(monkeypatch: pytest.MonkeyPatch, state: State, name: str, advice: str) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=90, height=20, color_system=None, highlight=False)
+    monkeypatch.setattr(terminal, "out", console)
+    listener: Any = SimpleNamespace(words=[], scores=np.zeros(0), level_dbfs=-31.0, time_s=0.0)
+    session: Any = SimpleNamespace(state=state, time_s=61.0, real_time_factor=0.0213, behind_s=2.5)
+    with terminal.LiveView(listener, session) as view:
+        view.tell(NearMiss("[bold]lamp", 1.5, 2.9, 3.2), near_misses=True)
+        view.tell(NearMiss("hidden", 1.5, 2.9, 3.2), near_misses=False)
+        view.tell(Detection("radio", 2.0, 2.5, 4.2, 2.5), near_misses=False)
+        view.tell(StateChange(3.0, state), near_misses=True)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert name in text
+    assert advice in text
+    assert "0.02 of real time" in text
+    assert "1:01.0" in text
+    assert "[bold]lamp  almost: score 2.9 (needs 3.2)" in text
+    assert "hidden" not in text
+    assert "radio" in text
+
+
+def test_a_bar_rises_at_once_and_sinks_slowly() -> None:
+    listener: Any = SimpleNamespace(words=[], scores=np.zeros(0), level_dbfs=-31.0, time_s=0.0)
+    view = terminal.LiveView(listener)
+    assert view._standing("lamp", 0.9, 1.0) == 0.9
+    assert 0.5 < view._standing("lamp", 0.1, 1.2) < 0.9
+    assert view._standing("lamp", 0.95, 1.3) == 0.95
+    assert view._standing("lamp", 0.1, 60.0) == 0.1
+    assert view._standing("new", float("-inf"), 60.0) == 0.0

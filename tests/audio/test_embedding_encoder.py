@@ -134,3 +134,17 @@ def test_a_model_of_another_network_or_timing_is_refused(clips) -> None:
         EmbeddingEncoder(config.model_copy(update={"sha256": "0" * 64}), constants)
     with pytest.raises(AudioError, match="80 ms"):
         EmbeddingEncoder(EmbeddingEncoderConfig(steps_per_vector=3), constants)
+
+
+def test_the_decoder_gives_the_whitened_values_back(vectors: np.ndarray) -> None:
+    constants = fit_embedding_constants([vectors])
+    encoder = EmbeddingEncoder(EmbeddingEncoderConfig(), constants)
+    decoder = encoder.decoder()
+    assert (decoder.shape, decoder.dtype) == ((96, encoder.channels), np.float32)
+    values = (vectors - constants["mean"]) @ constants["transform"] / constants["scale"]
+    decoded = embedding_code(vectors, constants)[::2] @ decoder.T
+    assert np.corrcoef(decoded.ravel(), values.ravel())[0, 1] > 0.96
+    # A code's bin decodes to the mean of the normal distribution within it.
+    for low, high in ((0.5, 1.2), (1.2, 2.0)):
+        inside = (values > low) & (values < high)
+        assert abs(decoded[inside].mean() - values[inside].mean()) < 0.02

@@ -99,3 +99,28 @@ def test_listening_imports_neither_torch_nor_librosa(fitted: MelEncoder, tmp_pat
         "encoder.encode(numpy.zeros(16000)); sys.exit(bool({'torch', 'torchaudio', 'librosa', 'numba', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(mel.__file__).parents[1]).returncode == 0
+
+
+def test_the_decoder_gives_levels_and_changes_back() -> None:
+    bands, levels = MelEncoderConfig().bands, len(MelEncoderConfig().quantiles)
+    heights = np.array([0.1, 0.2, 0.4, 0.7, 1.1, 1.6], np.float32)[:levels, None] * np.linspace(1, 2, bands, dtype=np.float32)
+    constants = {
+        "filters": np.ones((MelEncoderConfig().window // 2 + 1, bands), np.float32),
+        "ceiling": np.ones(bands, np.float32),
+        "levels": heights,
+        "rise": np.ones(bands, np.float32),
+    }
+    encoder = MelEncoder(MelEncoderConfig(), constants)
+    decoder = encoder.decoder()
+    assert (decoder.shape, decoder.dtype) == ((2 * bands, encoder.channels), np.float32)
+    ladder = np.tril(np.ones((levels + 1, levels)), -1)  # 0, 1, ... thresholds passed
+    first = np.diff(heights, axis=0).mean(0)  # what the lowest threshold is worth
+    for passed, code in enumerate(ladder):
+        values = decoder @ np.concatenate([np.repeat(code, bands), np.zeros(2 * bands)])
+        expected = 0.0 if not passed else heights[passed - 1] - heights[0] + first
+        np.testing.assert_allclose(values[:bands], 2 * expected / (heights[-1] - heights[0] + first), rtol=1e-4)
+        assert not values[bands:].any()
+    spikes = np.zeros(encoder.channels)
+    spikes[-2 * bands] = spikes[-1] = 1  # band 0 rises, the last one falls
+    change = (decoder @ spikes)[bands:]
+    assert (change[0], change[-1], np.abs(change).sum()) == (1.0, -1.0, 2.0)

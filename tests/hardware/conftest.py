@@ -10,24 +10,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware.torch_backend import TorchBackend
+from snn.config import LearnerConfig
 from snn.initialise import initial_weights
-from snn.learner import LearnerConfig
 
 Primed = tuple[LearnerConfig, dict[str, Tensor]]
 
 
 def prime(seed: int = 0, **settings: Any) -> Primed:
     """Build a network; weights are multiples of 1/64, so that the sum of a projection does not depend on the order of addition."""
-    defaults: dict[str, Any] = {"inputs": 12, "step_ms": 40.0, "groups": (16,), "lsg_neurons": 6, "delays_ms": (0.0, 120.0, 400.0)}
-    config = LearnerConfig(**(defaults | settings))
+    defaults: dict[str, Any] = {"inputs": 12, "step_ms": 40.0, "features": (10,), "neurons": 16, "lsg_neurons": 6, "projection": 7}
+    config = LearnerConfig(**(defaults | {"delays_ms": (0.0, 120.0, 400.0)} | settings))
     weights = initial_weights(config, torch.full((config.inputs,), 0.25), seed)
     rng = torch.Generator().manual_seed(seed + 1)
     weights["lsg.gate"] = torch.randn(config.lsg_neurons, generator=rng)
+    weights["w_in"], weights["bias"] = 2 * weights["w_in"], weights["bias"] + 0.5
     weights["log_rate_in"], weights["log_rate_rec"] = torch.tensor(-2.5), torch.tensor(-3.0)
-    for name in ("readout.gain", "readout.input_gain"):
-        if name in weights:
-            weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=rng)
-    coarse = {"w_in", "w_rec", "bias", "lsg.w_in", "lsg.w_net", "lsg.w_rec", "lsg.bias"}
+    for name in ("readout.gain", "readout.salience", "readout.salience_bias", "lsg.out_bias"):
+        weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=rng)
+    weights["readout.learning"] = 0.05 * torch.randn(config.neurons, generator=rng)
+    coarse = {f"{prefix}{name}" for prefix in ("", "feature.", "lsg.") for name in ("w_in", "w_rec", "bias", "w_net")}
     return config, {name: (w * 64).round() / 64 if name in coarse else w for name, w in weights.items()}
 
 

@@ -21,7 +21,7 @@ from priming.finish import save_primed
 from priming.model import PrimedModel, load_model
 from priming.outer_loop import OuterLoop, StepReport
 from priming.workspace import Workspace, open_workspace
-from snn.learner import LearnerConfig
+from snn.config import LearnerConfig
 
 FORMANTS = (450.0, 1000.0, 1900.0, 3300.0)  # Hz, of the voiced syllables
 BANDS = ((2500.0, 4000.0), (4500.0, 7000.0))  # Hz, of the noisy ones
@@ -142,7 +142,14 @@ def toy_config(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Ma
             "validations": 0,
             "validation_episodes": 10,
             "learner": LearnerConfig(
-                inputs=320, step_ms=20.0, groups=(NEURONS,), lsg_neurons=GENERATOR, readout_tau_ms=100.0, delays_ms=(0.0, 160.0, 320.0)
+                inputs=320,
+                step_ms=20.0,
+                features=(NEURONS,),
+                neurons=12,
+                lsg_neurons=GENERATOR,
+                projection=80,
+                readout_tau_ms=100.0,
+                delays_ms=(0.0, 160.0, 320.0),
             ),
         }
         return PrimeConfig(**(settings | changes))

@@ -1,39 +1,76 @@
-"""The background bank: pieces of equal length, of admitted recordings only, the same for the same seed."""
+"""The background bank: stretches of every reader and of noise, of admitted recordings only, the same for the same seed, in a megabyte."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from priming import background
-from priming.background import NOISES, STRETCHES, WORDS, build_background
+from priming.background import build_background
 from priming.corpus import Clip, load
-from priming.episodes import hearing
-from priming.features import last_steps
+from priming.errors import DataError
+from priming.gate import PrimingData
+from priming.packing import pack_spikes
 from priming.workspace import Workspace
 
-STEPS = 80  # 1.6 s in steps of 20 ms
+STEPS = 320  # 6.4 s in steps of 20 ms
+STRETCHES = 10
+
+
+class Recorder:
+    """An encoder that keeps what it hears."""
+
+    name, channels, step_ms = "recorder", 8, 20.0
+
+    def __init__(self) -> None:
+        self.heard: list[NDArray[np.float32]] = []
+
+    def stream(self) -> "Recorder":
+        return self
+
+    def push(self, samples: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return self.encode(samples)
+
+    def encode(self, samples: NDArray[np.float32]) -> NDArray[np.uint8]:
+        self.heard.append(samples)
+        return np.full((len(samples) // 320, self.channels), len(self.heard) % 2, np.uint8)
 
 
 @pytest.fixture(scope="module")
 def bank(toy_workspace: Workspace) -> NDArray[np.uint8]:
-    return build_background(toy_workspace.encoder, toy_workspace.data, seed=4)
+    return build_background(toy_workspace.encoder, toy_workspace.data, seed=4, stretches=STRETCHES)
 
 
-def test_a_piece_for_each_word_stretch_and_noise(bank: NDArray[np.uint8], toy_workspace: Workspace) -> None:
-    data = toy_workspace.data
-    pieces = min(WORDS, 12) + min(STRETCHES, len(data.speech)) + min(NOISES, len(data.noise))
-    assert (len(data.speech), len(data.noise)) == (4, 2)
-    assert bank.shape == (pieces * STEPS, 320)
+def test_stretches_of_equal_length_none_of_them_empty(bank: NDArray[np.uint8]) -> None:
+    assert bank.shape == (STRETCHES * STEPS, 320)
     assert set(np.unique(bank)) == {0, 1}
-    assert bank.reshape(pieces, STEPS, 320).any(axis=(1, 2)).all()
+    assert bank.reshape(STRETCHES, STEPS, 320).any(axis=(1, 2)).all()
 
 
-def test_its_words_are_heard_as_a_command_is(bank: NDArray[np.uint8], toy_workspace: Workspace) -> None:
-    data, encoder = toy_workspace.data, toy_workspace.encoder
-    said = {last_steps(encoder.encode(hearing(load(clip))), STEPS).tobytes(): clip.word for clip in data.words if clip.corpus == "speech_commands"}
-    cuts = {last_steps(encoder.encode(hearing(load(clip))), STEPS).tobytes(): clip.word for clip in data.words if clip.corpus == "librispeech"}
-    pieces = [piece.tobytes() for piece in bank.reshape(-1, STEPS, 320)[:12]]
-    assert {(said | cuts)[piece] for piece in pieces} == {f"prime{n}" for n in range(12)}
+def test_every_reader_has_a_turn_and_a_fifth_is_noise_alone(toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, encoder, order = toy_workspace.data, Recorder(), []
+
+    def watched(clip: Clip) -> NDArray[np.float32]:
+        order.append(clip.speaker)
+        return load(clip)
+
+    monkeypatch.setattr(background, "load", watched)
+    build_background(encoder, data, seed=0, stretches=STRETCHES)
+    readers = {clip.speaker for clip in data.speech}
+    assert len(readers) == 4
+    assert len(encoder.heard) == STRETCHES
+    turns = [speaker for k, speaker in enumerate(order) if k == 0 or speaker != order[k - 1]]
+    assert set(turns[:4]) == set(turns[4:8]) == readers
+    assert len(turns) == 8  # and two of the ten stretches are noise
+
+
+def test_levels_differ_within_full_scale(toy_workspace: Workspace) -> None:
+    encoder = Recorder()
+    build_background(encoder, toy_workspace.data, seed=0, stretches=20)
+    peaks = np.array([np.abs(samples).max() for samples in encoder.heard])
+    assert peaks.max() <= 1.0 + 1e-6
+    assert peaks.max() > 5 * peaks.min() > 0
 
 
 def test_the_seed_decides_alone_and_nothing_else_is_read(bank: NDArray[np.uint8], toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +81,30 @@ def test_the_seed_decides_alone_and_nothing_else_is_read(bank: NDArray[np.uint8]
         return load(clip)
 
     monkeypatch.setattr(background, "load", watched)
-    assert np.array_equal(build_background(toy_workspace.encoder, toy_workspace.data, seed=4), bank)
+    assert np.array_equal(build_background(toy_workspace.encoder, toy_workspace.data, seed=4, stretches=STRETCHES), bank)
     assert read <= set(toy_workspace.data.clips)
-    assert not np.array_equal(build_background(toy_workspace.encoder, toy_workspace.data, seed=5), bank)
+    assert not np.array_equal(build_background(toy_workspace.encoder, toy_workspace.data, seed=5, stretches=STRETCHES), bank)
+
+
+def test_what_does_not_fit_is_left_out_in_whole_stretches(bank: NDArray[np.uint8], toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "MAX_BYTES", len(pack_spikes(bank)) // 2)
+    kept = build_background(toy_workspace.encoder, toy_workspace.data, seed=4, stretches=STRETCHES)
+    assert 0 < len(kept) < len(bank)
+    assert len(kept) % STEPS == 0
+    assert len(pack_spikes(kept)) <= background.MAX_BYTES
+    assert np.array_equal(kept, bank[: len(kept)])
+
+
+def test_the_bank_is_as_long_as_what_there_is_to_hear(toy_workspace: Workspace) -> None:
+    data = toy_workspace.data
+    seconds = sum(clip.duration_s for clip in (*data.speech, *data.noise))
+    bank = build_background(Recorder(), data)
+    assert seconds / 7.3 <= len(bank) / STEPS < seconds / 7.2 + 1
+
+
+def test_speech_or_noise_alone_will_do_but_not_neither(toy_workspace: Workspace) -> None:
+    data = toy_workspace.data
+    for clips in (data.speech, data.noise):
+        assert build_background(Recorder(), dataclasses.replace(data, clips=tuple(clips)), stretches=2).shape == (2 * STEPS, 8)
+    with pytest.raises(DataError, match="no background"):
+        build_background(Recorder(), PrimingData(tuple(data.words)), stretches=2)

@@ -1,4 +1,4 @@
-"""Scores are placed between quantiles of what a word's network makes of the background: against numbers worked out by hand."""
+"""Scores are placed between quantiles of the background, and thresholds aim at a rate: against numbers worked out by hand and known distributions."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -6,20 +6,39 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from audio.encoder import MelEncoderConfig
 from hardware.backend import Backend, Shot
-from priming.calibration import SMALLEST_SCALE, THRESHOLDS, Calibration, calibrate, calibrate_deployed
+from priming.calibration import (
+    DEFAULT_PER_HOUR,
+    PIECES,
+    PRIOR_SPREAD,
+    SMALLEST_SCALE,
+    START_PER_HOUR,
+    Calibration,
+    Scale,
+    Tail,
+    calibrate,
+    calibrate_words,
+    fit_tail,
+    scale_deployed,
+)
+from priming.errors import CalibrationError
 from priming.model import ModelConfig, PrimedModel
-from snn.learner import LearnerConfig
+from snn.config import LearnerConfig
 
 STEPS = 80  # of a piece: 1.6 s in steps of 20 ms
-PIECES = 11
+STRETCH_S = 6.4
+COUNT = 11  # pieces of the small bank
+TAIL = Tail(level=2.0, per_hour=60.0, spread=0.5, shape=-0.1, highest=3.1, minutes=40.0)
+CALIBRATION = Calibration(offset=0.0, scale=1.0, threshold=3.0, per_hour=1.0, tail=TAIL, own=(4.5, 5.0))
 
 
 class Counting:
-    """Scores a clip with the number of its spikes: word 0 as it is, word 1 doubled and shifted, word 2 not at all."""
+    """Scores a clip with the number of its spikes: word 0 as it is, word 1 doubled and shifted, word 2 not at all, word 3 not with numbers."""
 
     def __init__(self, words: int = 3) -> None:
         self.deployed: list[Any] = []
@@ -31,38 +50,163 @@ class Counting:
         self._words = len(words)
 
     def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        self.lengths = [len(clip) for clip in clips]
+        self.lengths += [len(clip) for clip in clips]
         count = np.array([clip.sum() for clip in clips], np.float32)
-        return np.stack([count, 2 * count - 7, 0 * count], 1)[:, : self._words]
+        return np.stack([count, 2 * count - 7, 0 * count, np.nan * count], 1)[:, : self._words]
+
+
+def model_with(background: NDArray[np.uint8]) -> PrimedModel:
+    learner = LearnerConfig(inputs=background.shape[1], step_ms=20.0)
+    config = ModelConfig(name="fake", encoder=MelEncoderConfig(), learner=learner, provenance={})
+    return PrimedModel(config, {"w_in": torch.zeros(1)}, {}, background, "0" * 64)
 
 
 @pytest.fixture
 def model() -> PrimedModel:
     """A model whose background bank has 0, 1, ... 10 spikes in its pieces, shuffled, and half a piece of spikes after them."""
-    learner = LearnerConfig(inputs=4, step_ms=20.0)
-    background = np.zeros((PIECES * STEPS + STEPS // 2, 4), np.uint8)
-    for place, count in enumerate(np.random.default_rng(0).permutation(PIECES)):
+    background = np.zeros((COUNT * STEPS + STEPS // 2, 4), np.uint8)
+    for place, count in enumerate(np.random.default_rng(0).permutation(COUNT)):
         background[place * STEPS : place * STEPS + count, place % 4] = 1
-    background[PIECES * STEPS :] = 1
-    config = ModelConfig(name="fake", encoder=MelEncoderConfig(), learner=learner, provenance={})
-    return PrimedModel(config, {"w_in": torch.zeros(1)}, {}, background, "0" * 64)
+    background[COUNT * STEPS :] = 1
+    return model_with(background)
+
+
+def utterance(spikes: int) -> Shot:
+    inputs = np.zeros((30, 4), np.uint8)
+    inputs[:spikes, 0] = 1
+    silent = np.zeros((30, 1), np.uint8)
+    return Shot(np.zeros((30, 1), np.float32), inputs, silent, silent, np.zeros(1, np.float32))
 
 
 def test_the_median_becomes_0_and_the_ninth_decile_1(model: PrimedModel) -> None:
     backend = Counting()
-    found = calibrate_deployed(cast(Backend, backend), model)
-    assert backend.lengths == [STEPS] * PIECES
-    assert found == [
-        Calibration(offset=5.0, scale=4.0, threshold=THRESHOLDS["mel"]),
-        Calibration(offset=3.0, scale=8.0, threshold=THRESHOLDS["mel"]),
-        Calibration(offset=0.0, scale=SMALLEST_SCALE, threshold=THRESHOLDS["mel"]),
-    ]
+    found = scale_deployed(cast(Backend, backend), model)
+    assert backend.lengths == [STEPS] * COUNT  # each once
+    assert found == [Scale(offset=5.0, scale=4.0), Scale(offset=3.0, scale=8.0), Scale(offset=0.0, scale=SMALLEST_SCALE)]
     assert [found[0].normalise(raw) for raw in (5.0, 9.0, 7.0, 1.0)] == [0.0, 1.0, 0.5, -1.0]
     assert found[1].normalise(2 * 9.0 - 7) == found[0].normalise(9.0)  # a word that scores higher on everything gains nothing by it
 
 
+def test_normalisation_listens_to_pieces_from_the_whole_of_a_long_bank() -> None:
+    background = np.zeros((4 * PIECES * STEPS, 4), np.uint8)
+    background[-3 * PIECES * STEPS :, 0] = 1
+    backend = Counting(1)
+    assert scale_deployed(cast(Backend, backend), model_with(background))[0].offset == STEPS
+    assert backend.lengths == [STEPS] * PIECES
+
+
+def test_every_word_is_calibrated_with_its_own_utterances(model: PrimedModel) -> None:
+    backend = Counting()
+    words = [[utterance(13), utterance(25)], [utterance(9)]]
+    found = calibrate_words(cast(Backend, backend), model, words)
+    assert backend.deployed == words
+    assert found[0].own == (2.0, 5.0)
+    assert found[1].own == (1.0,)
+    assert found[0].tail == found[1].tail  # a word that scores higher on everything needs no other threshold
+    assert [c.per_hour for c in found] == [DEFAULT_PER_HOUR] * 2
+    assert found[0].threshold == found[0].tail.threshold(DEFAULT_PER_HOUR)
+
+
 def test_one_word_is_calibrated_alone(model: PrimedModel) -> None:
     backend = Counting()
-    shot = cast(Shot, object())
-    assert calibrate(cast(Backend, backend), model, [shot, shot]) == Calibration(offset=5.0, scale=4.0, threshold=THRESHOLDS["mel"])
-    assert backend.deployed == [[shot, shot]]
+    shots = [utterance(3)]
+    found = calibrate(cast(Backend, backend), model, shots, per_hour=5.0)
+    assert backend.deployed == [shots]
+    assert (found.offset, found.scale, found.per_hour) == (5.0, 4.0, 5.0)
+    assert found.threshold == found.aimed(5.0).threshold < found.aimed(1.0).threshold
+
+
+def test_a_silent_bank_gives_a_threshold_above_it(model: PrimedModel) -> None:
+    silent = model_with(np.zeros_like(model.background))
+    found = calibrate(cast(Backend, Counting()), silent, [utterance(0)])
+    assert found.tail.highest == found.tail.level == 0.0
+    assert found.threshold > 0
+    with pytest.raises(CalibrationError, match="does not stand out from background"):
+        found.check()  # it scores like silence
+
+
+def test_a_network_that_answers_with_no_number_is_refused(model: PrimedModel) -> None:
+    with pytest.raises(CalibrationError, match="record the word again"):
+        calibrate_words(cast(Backend, Counting()), model, [[utterance(1)]] * 4)
+
+
+def maxima(rng: np.random.Generator, stretches: int, level: float, spread: float) -> NDArray[np.float64]:
+    """Largest of the scores of a Poisson process in each stretch; scores over `level` come 60 times an hour."""
+    per_hour = rng.exponential(size=stretches) * 3600 / STRETCH_S  # of the level that is the largest
+    return np.asarray(level + 10 * spread * (1 - (START_PER_HOUR / per_hour) ** -0.1))
+
+
+def rates_at(thresholds: NDArray[np.float64], level: float, spread: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """How often an hour the scores of this process pass thresholds."""
+    return np.asarray(START_PER_HOUR * np.maximum(0.0, 1 - 0.1 * (thresholds - level) / spread) ** 10)
+
+
+@pytest.mark.parametrize("level", [1.2, 2.0, 4.0])
+@pytest.mark.parametrize("aimed", [0.5, 1.0, 2.0, 5.0])
+def test_the_rate_that_is_aimed_at_holds_for_a_known_tail(level: float, aimed: float) -> None:
+    rng = np.random.default_rng(0)
+    spreads = PRIOR_SPREAD * rng.uniform(0.8, 1.25, 500)  # of words: alike, but not the same
+    thresholds = np.array([fit_tail(maxima(rng, 400, level, spread), STRETCH_S).threshold(aimed) for spread in spreads])
+    rates = rates_at(thresholds, level, spreads)
+    assert 0.5 < rates.mean() / aimed < 2.0  # pooled over words, as false accepts are
+    assert 0.2 < np.quantile(rates, 0.1) / aimed < 0.8 < np.quantile(rates, 0.9) / aimed < 5.0  # of a word
+
+
+def test_a_long_bank_outweighs_what_is_ordinary() -> None:
+    for spread in (0.1, 1.5):
+        threshold = fit_tail(maxima(np.random.default_rng(0), 40_000, 2.0, spread), STRETCH_S).threshold(1.0)
+        assert float(rates_at(np.array(threshold), 2.0, spread)) == pytest.approx(1.0, rel=0.25)
+
+
+def test_a_bank_that_says_the_word_hardly_changes_its_threshold() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        clean = maxima(rng, 400, 2.0, 0.3)
+        said = clean.copy()
+        said[:4] = 8.0  # far beyond every false accept
+        assert fit_tail(said, STRETCH_S).threshold(1.0) - fit_tail(clean, STRETCH_S).threshold(1.0) < 0.6
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=60), st.floats(0.01, 60))
+def test_any_bank_gives_a_threshold_that_falls_with_the_rate(scores: list[float], per_hour: float) -> None:
+    tail = fit_tail(np.array(scores), STRETCH_S)
+    assert tail.highest == max(scores)
+    assert np.isfinite(tail.threshold(per_hour))
+    assert tail.threshold(per_hour) > tail.threshold(2 * per_hour)
+    if tail.threshold(per_hour) >= tail.level:
+        assert tail.rate(tail.threshold(per_hour)) == pytest.approx(per_hour)
+
+
+def test_equal_maxima_are_passed_by_a_threshold_above_them() -> None:
+    tail = fit_tail(np.full(400, 2.5), STRETCH_S)
+    assert tail.level == tail.highest == 2.5
+    assert tail.threshold(1.0) > 2.5
+
+
+def test_a_threshold_by_rate_and_by_hand() -> None:
+    assert CALIBRATION.aimed(60 * 0.9**10).threshold == pytest.approx(2.5)
+    assert CALIBRATION.aimed(2.0).per_hour == 2.0
+    assert (CALIBRATION.fixed(2.5).threshold, CALIBRATION.fixed(2.5).per_hour) == (2.5, None)
+    assert TAIL.rate(2.5) == pytest.approx(60 * 0.9**10)
+    assert TAIL.rate(7.1) == 0.0  # higher than the tail reaches
+    assert TAIL.rate(-3.0) == 60.0
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, 61.0, float("nan"), float("inf")])
+def test_a_rate_that_the_bank_says_nothing_about_is_refused(rate: float) -> None:
+    with pytest.raises(CalibrationError, match=r"from 0\.01 to 60"):
+        CALIBRATION.aimed(rate)
+
+
+@pytest.mark.parametrize("threshold", [1.0, 0.0, -2.0, float("nan"), float("inf")])
+def test_a_threshold_that_everything_passes_or_nothing_is_refused(threshold: float) -> None:
+    with pytest.raises(CalibrationError, match="above 1"):
+        CALIBRATION.fixed(threshold)
+
+
+def test_a_word_that_its_own_utterances_would_not_be_taken_for_is_refused() -> None:
+    CALIBRATION.fixed(5.0).check()  # one of two utterances passes
+    with pytest.raises(CalibrationError, match=r"score of 5\.1"):
+        CALIBRATION.fixed(5.1).check()
+    with pytest.raises(CalibrationError, match=r"at 0\.02 false accepts an hour"):
+        CALIBRATION.model_copy(update={"own": (4.5,)}).aimed(0.02).model_copy(update={"threshold": 6.0}).check()

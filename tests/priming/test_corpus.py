@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from audio.files import write_wav
+from priming import clip as clip_module
 from priming import corpus, manifest
 from priming.errors import DataError
 
@@ -76,7 +77,7 @@ def test_caps_choose_the_same_cuts_for_the_same_seed(folder: Path) -> None:
 
 def test_a_cut_is_its_part_of_the_recording_with_faded_ends(folder: Path) -> None:
     clip = next(clip for clip in corpus.aligned_clips(folder, speakers=1) if clip.word == "cat")
-    samples, recording = corpus.load(clip), corpus.read_audio(clip.file)
+    samples, recording = corpus.load(clip), clip_module.read_audio(clip.file)
     part = recording[1280:8000]
     assert len(samples) == len(part) == round(clip.duration_s * 16000)
     assert np.array_equal(samples[160:-160], part[160:-160])
@@ -88,8 +89,8 @@ def test_many_clips_are_read_as_one_by_one_and_each_recording_is_decoded_once(fo
     clips = corpus.aligned_clips(folder, speakers=1)[::-1] + corpus.isolated_clips(folder)
     single = {clip: corpus.load(clip) for clip in clips}
     opened: list[Path] = []
-    read = corpus.read_audio
-    monkeypatch.setattr(corpus, "read_audio", lambda path: (opened.append(path), read(path))[1])
+    read = clip_module.read_audio
+    monkeypatch.setattr(clip_module, "read_audio", lambda path: (opened.append(path), read(path))[1])
     together = list(corpus.load_many(clips))
     assert len(together) == len(clips)
     assert all(np.array_equal(samples, single[clip]) for clip, samples in together)

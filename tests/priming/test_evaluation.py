@@ -1,10 +1,8 @@
-"""Evaluation is what enrolling and listening would do, step by step, and the comparison of methods runs on the same episodes."""
+"""Evaluation is what enrolling and listening would do, step by step."""
 
 import dataclasses
-import importlib.util
 from itertools import chain
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -86,32 +84,3 @@ def test_what_the_folder_cannot_give_is_an_error(toy_model: PrimedModel, config:
     with pytest.raises(DataError, match=told) as caught:
         evaluate(toy_model, TorchBackend(), dataclasses.replace(config, **change))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def oneshot() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "oneshot.py"
-    spec = importlib.util.spec_from_file_location("oneshot", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_without_any_update_words_are_told_apart_by_chance(oneshot: ModuleType, toy_model: PrimedModel, config: EvaluationConfig) -> None:
-    network = oneshot.Network(toy_model)
-    heard = spikes_of(toy_model, config)
-    figures = summarise([network.untaught(episode) for episode in heard], [episode.labels for episode in heard])
-    assert figures.accuracy == pytest.approx(1 / config.ways, abs=1e-12)
-    assert figures.auroc_pairs == 0.5
-
-
-def test_the_comparison_runs_every_method(oneshot: ModuleType, toy_model_file: Path, toy_corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    oneshot.main(toy_corpus, role="validation", model=str(toy_model_file), ways=4, episodes=2, seed=1)
-    told = capsys.readouterr().out
-    rows = ("natural e-prop", "W_in and W_rec left as primed", "no update at all", "cosine of mean spikes, no network", "MFCC + DTW, nothing primed")
-    assert all(row in told for row in rows)
-    assert "toy: 4-way 1-shot, validation words (isolated), 2 episodes, seed 1" in told
-    assert "0.250 ± 0.000" in next(line for line in told.splitlines() if "no update at all" in line)
-    assert "W_in" in told.splitlines()[-1]

@@ -7,11 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from priming import features
-from priming.augmentation import NoiseBank, augment
+from priming.augmentation import AugmentationConfig, NoiseBank, augment
+from priming.clip import Clip
 from priming.corpus import isolated_clips, load, noise_clips
 from priming.episodes import hearing
-from priming.errors import LeakError
-from priming.features import FeatureConfig, Features, encode_features, last_steps
+from priming.errors import DataError, LeakError
+from priming.features import FeatureConfig, Features, encode_features, joined_features, last_steps
 from priming.gate import PrimingData
 from priming.workspace import Workspace
 
@@ -90,3 +91,30 @@ def test_a_clip_is_kept_to_its_end_and_a_short_one_begins_with_its_background() 
     assert np.array_equal(last_steps(spikes, 3), spikes[2:])
     assert np.array_equal(last_steps(spikes, 7), spikes[[0, 0, 0, 1, 2, 3, 4]])
     assert np.array_equal(last_steps(spikes, 5), spikes)
+
+
+def test_joined_features_are_read_like_their_parts() -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 256, (rows, 2, 5, 3), dtype=np.uint8) for rows in (4, 2, 3, 1)]
+    clips = [Clip(Path(), f"{n}.wav", "c", "en", "w", "prime", "s", "train", 0.0, None, 1.0) for n in range(10)]
+    parts = [Features(clips[:6], arrays[:2], 24), Features(clips[6:9], arrays[2:3], 24), Features(clips[9:], arrays[3:], 24)]
+    whole = joined_features(parts)
+    assert list(whole.clips) == clips
+    order, copies = rng.permutation(10), rng.integers(0, 2, 10)
+    expected = np.unpackbits(np.concatenate(arrays)[order, copies], axis=-1)
+    assert np.array_equal(whole.take(order, copies), expected)
+    with pytest.raises(DataError, match="cannot be joined"):
+        joined_features([parts[0], Features([], [], 16)])
+    with pytest.raises(DataError, match="no features"):
+        joined_features([])
+
+
+def test_words_in_their_sentences_are_augmented_around_the_word(toy_corpus: Path) -> None:
+    bank = NoiseBank(PrimingData(tuple(noise_clips(toy_corpus))))
+    samples = load(isolated_clips(toy_corpus)[0])
+    still = AugmentationConfig(speed_share=0, noise_share=0, gain_db=(0, 0), shift_s=0)
+    plain, within = (augment(samples, np.random.default_rng(0), bank, still, lead, follow) for lead, follow in ((0, 0), (0.3, 0.1)))
+    assert len(plain) - len(within) == round(0.4 * 16000)
+    lead = round(0.3 * 16000)
+    before = round(0.855 * 16000)
+    assert np.array_equal(plain[before : before + len(samples)], within[before - lead : before - lead + len(samples)])

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from priming.corpus import isolated_clips
+from priming.clip import Clip
+from priming.corpus import aligned_clips, isolated_clips
 from priming.errors import DataError
 from priming.features import Features
 from priming.gate import PrimingData
 from priming.sampler import UNKNOWN, Task, TaskSampler
-from priming.workspace import Workspace
 
 COPIES = 2
 
 
 @pytest.fixture(scope="module")
-def data(toy_workspace: Workspace) -> PrimingData:
-    return toy_workspace.data
+def data(toy_corpus: Path) -> PrimingData:
+    return PrimingData((*isolated_clips(toy_corpus), *aligned_clips(toy_corpus)))
 
 
 def sampler(data: PrimingData, seed: int = 0, share: float = 0.3) -> TaskSampler:
@@ -40,11 +40,12 @@ def test_a_word_is_learnt_from_one_speaker_and_asked_of_others(
     task = sampler(data, seed, share).draw(step, ways, queries, unknown)
     words = [clips[i].word for i in task.support]
     assert len(set(words)) == len(words) == min(ways, 11)
+    teachers = {clips[i].speaker for i in task.support}
+    assert not teachers & {clips[i].speaker for i in task.queries}
     for label, word in enumerate(words):
         said_by = [clips[i].speaker for i in task.queries[task.labels == label]]
         assert {clips[i].word for i in task.queries[task.labels == label]} == {word}
         assert len(set(said_by)) == len(said_by) == min(queries, 6)
-        assert clips[task.support[label]].speaker not in said_by
     strangers = [clips[i].word for i in task.queries[task.labels == UNKNOWN]]
     assert len(strangers) == min(unknown, 12 - len(words))
     assert not set(strangers) & set(words)
@@ -83,3 +84,67 @@ def test_a_family_of_too_few_words_is_refused(toy_corpus: Path) -> None:
     with pytest.raises(DataError, match="only 2 words") as caught:
         sampler(alone)
     assert "\n" not in str(caught.value)
+
+
+def made_up(root: Path, said: dict[str, str], **changes: object) -> list[Clip]:
+    """A clip of each word by each of some speakers, as if the gate had let it through."""
+    return [
+        dataclasses.replace(Clip(root, f"{word}/{name}.wav", "librispeech", "en", word, "prime", name, "train", 0.0, 0.5, 0.5), **changes)  # type: ignore[arg-type]
+        for word, names in said.items()
+        for name in names
+    ]
+
+
+def drawing(clips: list[Clip], monkeypatch: pytest.MonkeyPatch, **options: object) -> TaskSampler:
+    monkeypatch.setattr("priming.gate.admit", list)
+    return TaskSampler(Features(clips, [], 320), PrimingData(tuple(clips)), 0, 1, 0.0, **options)  # type: ignore[arg-type]
+
+
+def test_words_that_share_their_few_speakers_still_have_somebody_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = made_up(tmp_path, {"bed": "ab", "cat": "abc", "dog": "bc", "six": "ad", "two": "acd"})
+    for step in range(100):
+        task = drawing(clips, monkeypatch).draw(step, 4, 3, 1)
+        teachers = {clips[i].speaker for i in task.support}
+        assert not teachers & {clips[i].speaker for i in task.queries}
+        assert {label for label in task.labels.tolist() if label >= 0} == set(range(len(task.support)))
+        assert len(task.support) >= 2
+
+
+def test_hard_tasks_are_of_words_that_sound_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = ["cat", "bat", "cab", "cap", "mat", "rat"], ["garden", "silver", "kitchen", "president", "beautiful", "yellow", "seventeen"]
+    clips = made_up(tmp_path, {word: "abcdef" for word in near + far})
+    hard, mixed = (drawing(clips, monkeypatch, hard_share=share) for share in (1.0, 0.0))
+
+    def alike(tasks: TaskSampler) -> float:
+        drawn = [[clips[i].word for i in tasks.draw(step, 3, 1, 1).support] for step in range(100)]
+        return float(np.mean([len(set(words) & set(near)) == 3 for words in drawn if words[0] in near]))
+
+    assert alike(hard) > 0.9 > 0.5 > alike(mixed)
+
+
+def test_words_that_sound_the_same_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = made_up(tmp_path, dict.fromkeys(["sea", "see", "the", "of the", "in the", "bed"], "abcdef"))
+    tasks = drawing(clips, monkeypatch, hard_share=0.5)
+    for step in range(100):
+        task = tasks.draw(step, 3, 2, 1)
+        words = {clips[i].word for i in (*task.support, *task.queries)}
+        assert not {"sea", "see"} <= words
+        assert not ("the" in words and words & {"of the", "in the"})
+
+
+def test_sources_are_drawn_by_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts = made_up(tmp_path, dict.fromkeys(["bed", "cat", "city", "kitchen"], "abcd"))
+    context = [dataclasses.replace(clip, end_s=1.0, lead_s=0.5) for clip in cuts]
+    pairs = made_up(tmp_path, dict.fromkeys(["red hat", "big garden", "old river", "my dinner"], "abcd"))
+    clips = [*cuts, *context, *pairs]
+
+    def shares(weights: dict[str, float]) -> tuple[float, float]:
+        tasks = drawing(clips, monkeypatch, weights=weights)
+        drawn = [tasks.draw(step, 2, 3, 1) for step in range(200)]
+        support = [clips[i].source for task in drawn for i in task.support]
+        queries = [clips[i].source for task in drawn for i in task.queries]
+        assert "context" not in support  # a word is taught by itself
+        return np.mean([one == "pairs" for one in support]).item(), queries.count("context") / (queries.count("context") + queries.count("aligned"))
+
+    assert shares({}) == pytest.approx((0.5, 0.5), abs=0.06)
+    assert shares({"pairs": 0.2, "context": 3.0}) == pytest.approx((0.1, 0.75), abs=0.07)

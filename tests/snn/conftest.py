@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from snn import features
 from snn.cells.adlif import AdlifParams
 from snn.cells.alif import AlifParams
-from snn.initialise import OUTPUT_GAIN, initial_weights
-from snn.learner import LearnerConfig
+from snn.config import LearnerConfig
+from snn.initialise import initial_weights
 
 Learner = tuple[LearnerConfig, dict[str, Tensor]]
 
@@ -33,22 +34,30 @@ def random_spikes(*shape: int, rate: float, rng: torch.Generator, dtype: torch.d
 
 
 def random_learner(seed: int = 0, *, dtype: torch.dtype = torch.float64, **settings: Any) -> Learner:
-    """Build a learner that changes its weights visibly: initial weights, made coarser in rate and given a gate that varies.
+    """Build a learner whose words differ visibly: initial weights, with a learning network that fires, counts in the score, and a gate that varies.
 
-    Weights are multiples of 1/64, so that the sum of a projection does not depend on the order of addition.
+    Weights of projections are multiples of 1/64, so that their sums do not depend on the order of addition.
     """
-    defaults: dict[str, Any] = {"inputs": 10, "step_ms": 40.0, "groups": (14,), "lsg_neurons": 6, "delays_ms": (0.0, 120.0)}
-    config = LearnerConfig(**(defaults | settings))
+    defaults: dict[str, Any] = {"inputs": 10, "step_ms": 40.0, "features": (12,), "neurons": 14, "lsg_neurons": 6, "projection": 7}
+    config = LearnerConfig(**(defaults | {"delays_ms": (0.0, 120.0)} | settings))
     weights = initial_weights(config, torch.full((config.inputs,), 0.25), seed)
     rng = torch.Generator().manual_seed(seed + 1)
     weights["lsg.gate"] = torch.randn(config.lsg_neurons, generator=rng)
-    weights["lsg.out"] = weights["lsg.out"] / OUTPUT_GAIN
+    weights["w_in"], weights["bias"] = 2 * weights["w_in"], weights["bias"] + 0.5
     weights["log_rate_in"], weights["log_rate_rec"] = torch.tensor(-2.5), torch.tensor(-3.0)
-    for name in ("readout.gain", "readout.input_gain", "a", "lsg.a", "lsg.local"):
+    readout = ("readout.gain", "readout.learning", "readout.salience", "readout.salience_bias")
+    for name in (*readout, "feature.a", "a", "lsg.a", "lsg.out", "lsg.out_bias"):
         if name in weights:
             weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=rng)
-    coarse = {"w_in", "w_rec", "bias", "lsg.w_in", "lsg.w_net", "lsg.w_rec", "lsg.bias"}
+    weights["center"] = weights["center"] + 0.1 * torch.rand(weights["center"].shape, generator=rng)
+    coarse = {f"{prefix}{name}" for prefix in ("", "feature.", "lsg.") for name in ("w_in", "w_rec", "bias", "w_net")}
     return config, {name: ((w * 64).round() / 64 if name in coarse else w).to(dtype) for name, w in weights.items()}
+
+
+def random_heard(config: LearnerConfig, weights: dict[str, Tensor], steps: int, batch: int, seed: int, rate: float = 0.3) -> Tensor:
+    """What a learner hears, h [steps, batch, H], of random input spikes."""
+    x = random_spikes(steps, batch, config.inputs, rate=rate, rng=torch.Generator().manual_seed(seed), dtype=weights["w_in"].dtype)
+    return features.hear(config, weights, x)[0]
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +73,8 @@ def make_spikes() -> Callable[..., Tensor]:
 @pytest.fixture(scope="session")
 def make_learner() -> Callable[..., Learner]:
     return random_learner
+
+
+@pytest.fixture(scope="session")
+def make_heard() -> Callable[..., Tensor]:
+    return random_heard

@@ -22,7 +22,8 @@ class Run(NamedTuple):
     """A population that heard something."""
 
     params: Any
-    x: Tensor  # [T, I]
+    x: Tensor  # [T, I] spikes
+    center: Tensor  # [I] what a channel does usually
     w_in: Tensor  # [N, I] masked
     w_rec: Tensor  # [N, N] masked
     mask_in: Tensor
@@ -32,8 +33,14 @@ class Run(NamedTuple):
     psi: Tensor  # [T, N]
     reference: tuple[Tensor, Tensor]  # autograd's gradients of sum(L z)
 
+    @property
+    def unusual(self) -> Tensor:
+        """Presynaptic signal of W_in, x - c [T, I]."""
+        return self.x - self.center
+
 
 def experiment(make_params: Callable[..., Any], cell: str, seed: int, steps: int, groups: tuple[int, ...], inputs: int, detach: bool = True) -> Run:
+    """Let a population hear x, and differentiate sum(L z) by weights whose change leaves the current of the usual input, W c, as it is."""
     rng = torch.Generator().manual_seed(seed)
     neurons = sum(groups)
     params = make_params(cell, neurons, rng)
@@ -41,12 +48,15 @@ def experiment(make_params: Callable[..., Any], cell: str, seed: int, steps: int
     w_in = (torch.randn(neurons, inputs, generator=rng, dtype=torch.float64) * 1.5).requires_grad_()
     w_rec = torch.randn(neurons, neurons, generator=rng, dtype=torch.float64).requires_grad_()
     x = (torch.rand(steps, inputs, generator=rng) < 0.4).double()
+    center = torch.rand(inputs, generator=rng, dtype=torch.float64)
     signal = torch.randn(steps, neurons, generator=rng, dtype=torch.float64)
-    bias = torch.full((neurons,), 0.4, dtype=torch.float64)
-    activity = network.run(network.project(x, w_in * mask_in) + bias, w_rec * mask_rec, params, detach_recurrent=detach)
+    usual = (w_in * mask_in).detach() @ center
+    bias = usual + torch.full((neurons,), 0.4, dtype=torch.float64)
+    activity = network.run(network.project(x - center, w_in * mask_in) + bias, w_rec * mask_rec, params, detach_recurrent=detach)
     grad_in, grad_rec = torch.autograd.grad((signal * activity.z).sum(), (w_in, w_rec))
     z, psi = activity.z.detach(), activity.psi.detach()
-    return Run(params, x, (w_in * mask_in).detach(), (w_rec * mask_rec).detach(), mask_in, mask_rec, signal, z, psi, (grad_in, grad_rec))
+    masked = (w_in * mask_in).detach(), (w_rec * mask_rec).detach()
+    return Run(params, x, center, *masked, mask_in, mask_rec, signal, z, psi, (grad_in, grad_rec))
 
 
 def online(run: Run, presynaptic: Tensor) -> Tensor:
@@ -69,7 +79,7 @@ def test_online_equals_factorised_equals_autograd(
 ) -> None:
     run = experiment(make_params, cell, seed, steps, tuple(groups), inputs)
     factor = eprop.factors(run.psi, run.signal, run.params)
-    for presynaptic, mask, reference in ((run.x, run.mask_in, run.reference[0]), (network.delayed(run.z), run.mask_rec, run.reference[1])):
+    for presynaptic, mask, reference in ((run.unusual, run.mask_in, run.reference[0]), (network.delayed(run.z), run.mask_rec, run.reference[1])):
         forward = online(run, presynaptic) * mask
         backward = eprop.gradient(factor, presynaptic) * mask
         assert (forward - backward).abs().max() <= TOLERANCE
@@ -86,6 +96,15 @@ def test_the_comparison_has_something_to_compare(make_params: Callable[..., Any]
     through_time = experiment(make_params, cell, seed, 40, (8, 6), 6, detach=False)
     difference = (through_time.reference[0] - run.reference[0]).abs().max()
     assert difference > 1e-3  # e-prop is not back-propagation through time
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_constant_part_is_what_a_bias_gets(make_params: Callable[..., Any], cell: str) -> None:
+    """A device takes it off with one synapse more per neuron, on which a presynaptic signal of 1 arrives at every step."""
+    run = experiment(make_params, cell, 2, 30, (6,), 5)
+    bias = online(run, torch.ones(30, 1, dtype=torch.float64))
+    assert bias.abs().max() > 0.1
+    torch.testing.assert_close(online(run, run.unusual), online(run, run.x) - bias * run.center, rtol=0, atol=TOLERANCE)
 
 
 def numpy_eligibility(run: Run, presynaptic: NDArray[np.float64], cell: str) -> NDArray[np.float64]:
@@ -118,7 +137,7 @@ def numpy_eligibility(run: Run, presynaptic: NDArray[np.float64], cell: str) -> 
 def test_traces_equal_an_independent_reference_at_every_step(make_params: Callable[..., Any], cell: str, seed: int) -> None:
     run = experiment(make_params, cell, seed, 30, (4, 3), 5)
     functions = network.cell_of(run.params)
-    for presynaptic in (run.x, network.delayed(run.z)):
+    for presynaptic in (run.x, run.unusual, network.delayed(run.z)):
         expected = numpy_eligibility(run, presynaptic.numpy(), cell)
         trace = functions.initial_trace((7, presynaptic.shape[1]), torch.float64)
         for t in range(30):
@@ -176,8 +195,9 @@ def test_an_online_trace_knows_nothing_of_the_future(make_params: Callable[..., 
     run = experiment(make_params, cell, 3, 20, (5,), 4)
     changed = run._replace(psi=torch.cat([run.psi[:12], torch.rand(8, 5, dtype=torch.float64)]))
     signal = torch.cat([run.signal[:12], torch.zeros(8, 5, dtype=torch.float64)])  # nothing is learnt from the part that differs
-    first = online(run._replace(signal=signal), run.x)
-    assert torch.equal(first, online(changed._replace(signal=signal), run.x))
+    first = online(run._replace(signal=signal), run.unusual)
+    assert first.any()
+    assert torch.equal(first, online(changed._replace(signal=signal), run.unusual))
 
 
 def test_lif_is_alif_without_adaptation_whatever_its_decay(make_params: Callable[..., Any]) -> None:

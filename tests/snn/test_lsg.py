@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from snn import lsg, readout
-from snn.learner import LearnerConfig, lsg_weights
+from snn.config import LearnerConfig
+from snn.populations import lsg_weights
 
 Learner = tuple[LearnerConfig, dict[str, Tensor]]
 
@@ -19,8 +20,9 @@ def weights(make_learner: Callable[..., Learner]) -> lsg.LsgWeights:
 
 
 def spikes(steps: int, seed: int, batch: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    """What is heard (10 inputs and 12 features), and spikes of the learning network."""
     rng = torch.Generator().manual_seed(seed)
-    return (torch.rand(steps, *batch, 10, generator=rng) < 0.3).double(), (torch.rand(steps, *batch, 14, generator=rng) < 0.2).double()
+    return (torch.rand(steps, *batch, 22, generator=rng) < 0.3).double(), (torch.rand(steps, *batch, 14, generator=rng) < 0.2).double()
 
 
 def test_online_equals_batched(weights: lsg.LsgWeights) -> None:
@@ -39,11 +41,46 @@ def test_online_equals_batched(weights: lsg.LsgWeights) -> None:
 def test_signals_equal_the_equations(weights: lsg.LsgWeights) -> None:
     x, z = spikes(20, 2)
     signals = lsg.generate(x, z, weights)
-    filtered, own = readout.low_pass(signals.spikes, lsg.LOW_PASS), readout.low_pass(z, lsg.LOW_PASS)
+    filtered = readout.low_pass(signals.spikes, lsg.LOW_PASS)
+    profile = lsg.gate_profile(20, weights)
     for t in range(20):
         for j in range(14):
-            expected = (weights.out[j] * filtered[t]).sum() + weights.local[j] * (own[t, j] - weights.local_center[j])
+            expected = (weights.out[j] * filtered[t]).sum() + weights.out_bias[j]
             assert signals.learning[t, j].item() == pytest.approx(expected.item(), abs=1e-12)
+        gate = (weights.gate * filtered[t]).sum().exp() * profile[t]
+        assert signals.gate[t].item() == pytest.approx(gate.item(), rel=1e-12)
+
+
+def test_the_profile_marks_the_gate_only(weights: lsg.LsgWeights) -> None:
+    x, z = spikes(20, 2)
+    marked, unmarked = lsg.generate(x, z, weights), lsg.generate(x, z, weights._replace(profile=torch.zeros(30).double()))
+    assert torch.equal(marked.learning, unmarked.learning)
+    assert torch.equal(marked.spikes, unmarked.spikes)
+    torch.testing.assert_close(marked.gate, unmarked.gate * lsg.gate_profile(20, weights), rtol=1e-12, atol=0)
+    assert not torch.allclose(marked.gate, unmarked.gate)
+
+
+def test_a_longer_utterance_shifts_the_gate_and_leaves_the_learning_signals(weights: lsg.LsgWeights) -> None:
+    x, z = spikes(20, 2)
+    short, long = lsg.generate(x[:13], z[:13], weights), lsg.generate(x, z, weights)
+    assert torch.equal(short.learning, long.learning[:13])
+    assert not torch.allclose(short.gate, long.gate[:13])
+
+
+def test_a_silent_generator_still_sends_its_bias(weights: lsg.LsgWeights) -> None:
+    x, z = spikes(8, 2)
+    signals = lsg.generate(x, z, weights._replace(bias=weights.bias - 1e3))
+    assert not signals.spikes.any()
+    assert torch.equal(signals.learning, weights.out_bias.expand(8, -1))
+    torch.testing.assert_close(signals.gate, lsg.gate_profile(8, weights), rtol=1e-12, atol=0)
+
+
+def test_signals_reach_every_population(weights: lsg.LsgWeights) -> None:
+    """The generator hears inputs, features and the learning network, each by itself."""
+    x, z = spikes(20, 2)
+    before = lsg.generate(x, z, weights).learning
+    for changed in ((torch.cat([1 - x[:, :10], x[:, 10:]], 1), z), (torch.cat([x[:, :10], 1 - x[:, 10:]], 1), z), (x, 1 - z)):
+        assert not torch.equal(lsg.generate(*changed, weights).learning, before)
 
 
 @pytest.mark.parametrize("moment", [0, 7, 19])

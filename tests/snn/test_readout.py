@@ -40,63 +40,101 @@ def test_shift(steps: int, expected: list[int]) -> None:
     assert readout.shift(torch.tensor([1, 2, 3]), steps).tolist() == expected
 
 
-def features(trace: NDArray[np.float64], gain: NDArray[np.float64], t: int) -> NDArray[np.float64]:
-    """Features [D, J] of one sequence at step t; a delay line is empty before the stream begins."""
-    return np.stack([gain[k] * trace[t - d] if t >= d else 0 * trace[0] for k, d in enumerate(DELAYS)])
+def test_drive_by_hand() -> None:
+    heard = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    project, center = torch.tensor([[2.0, 0.0], [1.0, 4.0], [0.0, 1.0]]).double(), torch.tensor([0.5, 0.25]).double()
+    salience, bias = torch.tensor([1.0, -1.0]).double(), torch.tensor(1.0).double()
+    received = readout.drive(heard, project, center, salience, bias)
+    # sigma(2) and sigma(0) times P (h - c), with h - c = (0.5, -0.25) and (-0.5, 0.75)
+    expected = torch.tensor([[1.0, -0.5, -0.25], [-1.0, 2.5, 0.75]]).double() * torch.tensor([[1 / (1 + np.exp(-2))], [0.5]])
+    torch.testing.assert_close(received, expected, rtol=0, atol=1e-14)
+
+
+def test_steps_without_salience_do_not_count() -> None:
+    heard, project, center = normal(20, 5, seed=1).sigmoid(), normal(4, 5, seed=2), normal(5, seed=3).sigmoid()
+    silenced = readout.drive(heard, project, center, torch.zeros(5).double(), torch.tensor(-60.0).double())
+    full = readout.drive(heard, project, center, torch.zeros(5).double(), torch.tensor(60.0).double())
+    assert silenced.abs().max() < 1e-20
+    torch.testing.assert_close(full, (heard - center) @ project.T, rtol=0, atol=1e-14)
+
+
+def features(units: NDArray[np.float64], gain: NDArray[np.float64], t: int) -> NDArray[np.float64]:
+    """Features [D, K] of one sequence at step t; a delay line is empty before the stream begins."""
+    return np.stack([gain[k] * units[t - d] if t >= d else 0 * units[0] for k, d in enumerate(DELAYS)])
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 12])  # shorter than the longest delay, too
 def test_learn_equals_the_sum_over_steps(steps: int) -> None:
-    traces, gains = [normal(steps, 2, 4, seed=1), normal(steps, 2, 3, seed=2)], [normal(3, 4, seed=3), normal(3, 3, seed=4)]
-    gate = normal(steps, 2, seed=5).exp()
-    weights = readout.learn([readout.Source(*pair) for pair in zip(traces, gains, strict=True)], gate, DELAYS)
-    assert [tuple(w.shape) for w in weights] == [(2, 3, 4), (2, 3, 3)]
+    units, gain, gate = normal(steps, 2, 4, seed=1), normal(3, 4, seed=3), normal(steps, 2, seed=5).exp()
+    weights = readout.learn(units, gain, gate, DELAYS)
+    assert weights.shape == (2, 3, 4)
     for b in range(2):
-        sums = [
-            np.sum([gate[t, b].item() * features(trace[:, b].numpy(), gain.numpy(), t) for t in range(steps)], axis=0)
-            for trace, gain in zip(traces, gains, strict=True)
-        ]
-        norm = np.sqrt(sum((s**2).sum() for s in sums) + readout.EPSILON)
-        for w, s in zip(weights, sums, strict=True):
-            np.testing.assert_allclose(w[b].numpy(), s / norm, rtol=0, atol=1e-12)
+        total = np.sum([gate[t, b].item() * features(units[:, b].numpy(), gain.numpy(), t) for t in range(steps)], axis=0)
+        np.testing.assert_allclose(weights[b].numpy(), total / np.sqrt((total**2).sum() + readout.EPSILON), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 12])
 def test_score_equals_an_explicit_cosine_at_every_step(steps: int) -> None:
-    gains = [normal(3, 4, seed=3), normal(3, 3, seed=4)]
-    traces = [normal(steps, 2, 5, 4, seed=6), normal(steps, 5, 3, seed=7)]  # a source per task, and one that all tasks share
-    weights = readout.learn(
-        [readout.Source(normal(9, 2, j, seed=j), g) for j, g in zip((4, 3), gains, strict=True)], torch.ones(9, 2).double(), DELAYS
-    )
-    scores = readout.score([readout.Source(t, g) for t, g in zip(traces, gains, strict=True)], weights, DELAYS)
+    units, gain = normal(steps, 5, 4, seed=7), normal(3, 4, seed=3)
+    weights = readout.learn(normal(9, 2, 4, seed=4), gain, torch.ones(9, 2).double(), DELAYS)
+    scores = readout.score(units, gain, weights, DELAYS)
     assert scores.shape == (steps, 2, 5)
     for t in range(steps):
         for b in range(2):
             for q in range(5):
-                f = [features(traces[0][:, b, q].numpy(), gains[0].numpy(), t), features(traces[1][:, q].numpy(), gains[1].numpy(), t)]
-                numerator = sum((w[b].numpy() * part).sum() for w, part in zip(weights, f, strict=True))
-                norm = np.sqrt(sum((part**2).sum() for part in f) + readout.EPSILON)
-                assert scores[t, b, q].item() == pytest.approx(numerator / norm, abs=1e-12)
+                f = features(units[:, q].numpy(), gain.numpy(), t)
+                expected = (weights[b].numpy() * f).sum() / np.sqrt((f**2).sum() + readout.EPSILON)
+                assert scores[t, b, q].item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_shared_spikes_score_like_copies_of_them() -> None:
-    gain, trace = normal(3, 4, seed=3), normal(8, 5, 4, seed=6)
-    weights = readout.learn([readout.Source(normal(9, 2, 4, seed=1), gain)], torch.ones(9, 2).double(), DELAYS)
-    shared = readout.score([readout.Source(trace, gain)], weights, DELAYS)
-    copied = readout.score([readout.Source(trace.unsqueeze(1).expand(-1, 2, -1, -1), gain)], weights, DELAYS)
-    torch.testing.assert_close(shared, copied, rtol=0, atol=1e-12)
+@settings(max_examples=40, deadline=None)
+@given(steps=st.integers(1, 12), size=st.floats(0, 1e3), seed=st.integers(0, 1000))
+def test_scores_are_cosines_whatever_the_size_of_the_units(steps: int, size: float, seed: int) -> None:
+    gain = normal(3, 4, seed=seed)
+    weights = readout.learn(size * normal(9, 2, 4, seed=seed + 1), gain, torch.ones(9, 2).double(), DELAYS)
+    assert weights.square().sum((-2, -1)).max() <= 1
+    scores = readout.score(size * normal(steps, 5, 4, seed=seed + 2), gain, weights, DELAYS)
+    assert scores.isfinite().all()
+    assert scores.abs().max() <= 1
+
+
+@pytest.mark.parametrize("moment", [0, 4, 10])
+def test_scores_depend_on_the_past_only(moment: int) -> None:
+    units, other, gain = normal(12, 5, 4, seed=7), normal(12, 5, 4, seed=8), normal(3, 4, seed=3)
+    weights = readout.learn(normal(9, 2, 4, seed=4), gain, torch.ones(9, 2).double(), DELAYS)
+    changed = torch.cat([units[: moment + 1], other[moment + 1 :]])
+    a, b = readout.score(units, gain, weights, DELAYS), readout.score(changed, gain, weights, DELAYS)
+    assert torch.equal(a[: moment + 1], b[: moment + 1])
+    assert not torch.equal(a, b)
+
+
+def test_normalised_weights_have_norm_one_and_nothing_stays_nothing() -> None:
+    weights = torch.stack([normal(3, 4, seed=1), 50 * normal(3, 4, seed=2), torch.zeros(3, 4).double()])
+    scaled = readout.normalised(weights)
+    norms = scaled.square().sum((-2, -1)).sqrt().tolist()
+    assert norms == pytest.approx([1, 1, 0], abs=1e-6)
+    torch.testing.assert_close(scaled[0] * weights[0].norm(), weights[0], rtol=1e-6, atol=0)
+
+
+def test_words_learnt_beside_each_other_do_not_mix() -> None:
+    units, gain, gate = normal(9, 3, 4, seed=4), normal(3, 4, seed=3), normal(9, 3, seed=5).exp()
+    together = readout.learn(units, gain, gate, DELAYS)
+    torch.testing.assert_close(readout.learn(units[:, 1:2], gain, gate[:, 1:2], DELAYS)[0], together[1], rtol=0, atol=1e-14)
+    queries = normal(8, 5, 4, seed=6)
+    scores = readout.score(queries, gain, together, DELAYS)
+    torch.testing.assert_close(readout.score(queries[:, 2:3], gain, together[1:2], DELAYS)[:, 0, 0], scores[:, 1, 2], rtol=0, atol=1e-14)
 
 
 def test_a_word_scores_one_against_itself_and_never_more() -> None:
-    gain, trace = normal(1, 6, seed=3), normal(1, 1, 6, seed=1)
-    weights = readout.learn([readout.Source(trace, gain)], torch.ones(1, 1).double(), (0,))
-    assert readout.score([readout.Source(trace, gain)], weights, (0,)).item() == pytest.approx(1, abs=1e-5)
-    others = readout.score([readout.Source(normal(50, 1, 6, seed=2), gain)], weights, (0,))
+    units, gain = normal(1, 1, 6, seed=1), normal(1, 6, seed=3)
+    weights = readout.learn(units, gain, torch.ones(1, 1).double(), (0,))
+    assert readout.score(units, gain, weights, (0,)).item() == pytest.approx(1, abs=1e-5)
+    others = readout.score(normal(50, 1, 6, seed=2), gain, weights, (0,))
     assert others.abs().max() < 1
 
 
 def test_a_constant_gate_is_prototype_matching() -> None:
-    gain, trace = torch.ones(1, 6, dtype=torch.float64), normal(11, 2, 6, seed=1)
-    (weights,) = readout.learn([readout.Source(trace, gain)], torch.full((11, 2), 3.0).double(), (0,))
-    prototype = trace.mean(0)
+    gain, units = torch.ones(1, 6, dtype=torch.float64), normal(11, 2, 6, seed=1)
+    weights = readout.learn(units, gain, torch.full((11, 2), 3.0).double(), (0,))
+    prototype = units.mean(0)
     torch.testing.assert_close(weights[:, 0], prototype / prototype.norm(dim=1, keepdim=True), rtol=1e-5, atol=1e-6)
