@@ -1,17 +1,14 @@
 """A Wyoming server: enrolled words as wake words for Home Assistant and its satellites.
 
-The protocol is a line of JSON, optional data and an optional payload for each event (package `wyoming`, whose event classes are used here). Its own
-reader takes lengths on trust; this one bounds every length and every wait, so that a client that sends garbage, nothing, or too much costs a bounded
-amount of memory and nobody else's attention. Clients share the primed model and the deployed words; each stream has a network state of its own.
-Hearing happens in a thread, so that one client's sound does not hold up another's words. A client that sends faster than it can be heard waits: the
-server reads its next event when the last is dealt with.
+Clients share the primed model and the deployed words; each stream has a network state of its own. Hearing happens in threads, so that one client's
+sound does not hold up another's words. A client that sends faster than it can be heard waits: the server reads its next event when the last is dealt
+with. One that sends garbage, nothing, or does not read costs a bounded amount of memory and time, and nobody else's attention (limits: `app.wire`).
 """
 
 import asyncio
 import contextlib
 import dataclasses
 import functools
-import json
 import logging
 import os
 import signal
@@ -22,23 +19,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-from numpy.typing import NDArray
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event, async_write_event
 from wyoming.info import Attribution, Describe, Info, WakeModel, WakeProgram
 from wyoming.ping import Ping, Pong
 from wyoming.wake import Detect, Detection, NotDetected
 
+from app import wire
 from app.errors import AppError, StoreError
 from app.live import Listener
 from app.store import WordStore
 from app.watch import StoreWatch
+from app.wire import ProtocolError, Sound, read_event
 from audio.constants import SAMPLE_RATE
 from audio.errors import AudioError
-from audio.pcm import MAX_CHANNELS, decode
-from audio.resample import StreamResampler
-from audio.samples import as_samples
 from hardware import open_backend
 
 log = logging.getLogger("sayonce")
@@ -46,93 +40,9 @@ log = logging.getLogger("sayonce")
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 10400
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MOST_CLIENTS = 32
-LINE_BYTES, DATA_BYTES, PAYLOAD_BYTES = 1 << 16, 1 << 18, 1 << 20  # of an event
-EVENT_SECONDS = 30.0  # for an event to arrive once it has begun, or to be taken by the client
 CLOSE_SECONDS = 1.0  # for a client to take its last answers
 BLOCK = SAMPLE_RATE // 2  # samples that are heard at once
-FORMATS = {1: "u8", 2: "s16le", 3: "s24le", 4: "s32le"}  # by width in bytes
 WATCH_S = 1.0
-
-
-class ProtocolError(ValueError):
-    """A client sent what is no Wyoming event, or one beyond the limits."""
-
-
-async def read_event(reader: asyncio.StreamReader) -> Event | None:
-    """Read one event.
-
-    Args:
-        reader: of a client, with a limit of LINE_BYTES.
-
-    Returns:
-        The event; None when the client ended the connection between two events.
-
-    Raises:
-        ProtocolError: no event, or too long, or it did not arrive in time.
-    """
-    first = await reader.read(1)  # a client may be silent for days between two events, not within one
-    if not first:
-        return None
-    try:
-        async with asyncio.timeout(EVENT_SECONDS):
-            return await _rest_of_event(first, reader)
-    except TimeoutError:
-        raise ProtocolError(f"an event did not arrive within {EVENT_SECONDS:.0f} s") from None
-    except asyncio.IncompleteReadError:
-        raise ProtocolError("the connection ended inside an event") from None
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a line without an end
-        raise error if isinstance(error, ProtocolError) else ProtocolError("what was sent is no line of JSON") from None
-
-
-async def _rest_of_event(first: bytes, reader: asyncio.StreamReader) -> Event:
-    head = json.loads(first + await reader.readline())
-    if not isinstance(head, dict) or not isinstance(head.get("type"), str):
-        raise ProtocolError("an event has no type")
-    lengths = []
-    for field, most in (("data_length", DATA_BYTES), ("payload_length", PAYLOAD_BYTES)):
-        length = head.get(field) or 0
-        if not isinstance(length, int) or not 0 <= length <= most:
-            raise ProtocolError(f"{field} must lie between 0 and {most}")
-        lengths.append(length)
-    data = head.get("data") or {}
-    more = json.loads(await reader.readexactly(lengths[0])) if lengths[0] else {}
-    if not isinstance(data, dict) or not isinstance(more, dict):
-        raise ProtocolError("the data of an event are no object")
-    payload = await reader.readexactly(lengths[1]) if lengths[1] else None
-    return Event(type=head["type"], data={**data, **more}, payload=payload)
-
-
-class Sound:
-    """Turns chunks of any rate, width and channel count into 16 kHz mono; a change between two chunks begins a new stream of samples."""
-
-    def __init__(self) -> None:
-        self._format: tuple[Any, Any, Any] | None = None
-        self._held = b""
-
-    def push(self, rate: Any, width: Any, channels: Any, data: bytes) -> NDArray[np.float32]:
-        """Take a chunk.
-
-        Returns:
-            float32 [n] at 16 kHz.
-
-        Raises:
-            ProtocolError: a format that is none.
-        """
-        wanted = (rate, width, channels)
-        if wanted != self._format:
-            if any(type(value) is not int for value in wanted) or width not in FORMATS or not 1 <= channels <= MAX_CHANNELS:
-                raise ProtocolError(f"sound of rate {rate!r}, width {width!r} and {channels!r} channels cannot be used")
-            try:
-                self._resampler = StreamResampler(rate)
-            except AudioError as error:
-                raise ProtocolError(str(error)) from None
-            self._format, self._held = wanted, b""
-        assert self._format is not None
-        data = self._held + data
-        whole = len(data) // (width * channels) * width * channels
-        self._held = data[whole:]
-        mixed = decode(data[:whole], FORMATS[width]).reshape(-1, channels).mean(axis=1)
-        return self._resampler.push(as_samples(mixed, "the client's sound"))
 
 
 class Words:
@@ -204,7 +114,7 @@ class Client:
     async def run(self) -> None:
         """Serve the client until it goes or breaks the rules."""
         try:
-            async with asyncio.timeout(EVENT_SECONDS):  # whoever connects wants something; later pauses may be long
+            async with asyncio.timeout(wire.EVENT_SECONDS):  # whoever connects wants something; later pauses may be long
                 event = await read_event(self._reader)
             while event is not None:
                 await self._handle(event)
@@ -216,7 +126,7 @@ class Client:
 
     async def _send(self, event: Event) -> None:
         """Send an event; a client that does not read is given up."""
-        async with asyncio.timeout(EVENT_SECONDS):
+        async with asyncio.timeout(wire.EVENT_SECONDS):
             await async_write_event(event, self._writer)
 
     async def _handle(self, event: Event) -> None:
@@ -330,10 +240,10 @@ class WakeServer:
             raise AppError(f"{uri} cannot be used: this system has no Unix sockets; use tcp://HOST:PORT")
         try:
             if scheme == "unix":
-                server = await asyncio.start_unix_server(self._connected, path, limit=LINE_BYTES)
+                server = await asyncio.start_unix_server(self._connected, path, limit=wire.LINE_BYTES)
                 address = f"unix://{path}"
             else:
-                server = await asyncio.start_server(self._connected, host, port, limit=LINE_BYTES)
+                server = await asyncio.start_server(self._connected, host, port, limit=wire.LINE_BYTES)
                 shown = f"[{host}]" if ":" in host else host
                 address = f"tcp://{shown}:{server.sockets[0].getsockname()[1]}"
         except OSError as error:

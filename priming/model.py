@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = Path(__file__).parent / "models"
 DEFAULT_MODEL = "embedding"
+ALIASES = {"embedding-alif": "embedding"}  # the model with the cell of the literature, which NEST has too: today the default itself
 
 
 class ModelConfig(BaseModel):
@@ -104,6 +105,7 @@ def load_model(name_or_path: str | Path | None = None) -> PrimedModel:
     from safetensors.numpy import load
 
     wanted = str(DEFAULT_MODEL if name_or_path is None else name_or_path)
+    wanted = ALIASES.get(wanted, wanted)
     path = BUILT_IN / f"{wanted}.safetensors" if wanted in built_in_models() else Path(wanted)
     if not path.is_file():
         raise ModelError(f"no model '{wanted}': give a file that `app prime` wrote, or one of: {', '.join(built_in_models())}")

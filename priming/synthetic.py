@@ -242,7 +242,8 @@ def _room(length: int, rng: np.random.Generator) -> NDArray[np.float32]:
     frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
     gain = (frequency >= 50.0) / np.maximum(frequency, 200.0)
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(length)) * gain, length)
-    return (noise * (10 ** (ROOM_DBFS / 20) / np.sqrt(np.mean(np.square(noise))))).astype(np.float32)
+    room: NDArray[np.float32] = (noise * (10 ** (ROOM_DBFS / 20) / np.sqrt(np.mean(np.square(noise))))).astype(np.float32)
+    return room
 
 
 def _flac(samples: NDArray[np.float32]) -> bytes:

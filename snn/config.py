@@ -15,7 +15,7 @@ class LearnerConfig(BaseModel):
 
     inputs: int = Field(gt=0)
     step_ms: float = Field(gt=0)
-    cell: Literal["lif", "alif", "adlif"] = "adlif"  # of the feature population and of the learning network
+    cell: Literal["lif", "alif", "adlif"] = "alif"  # of the feature population and of the learning network
     adaptive_fraction: float = Field(default=1.0, ge=0, le=1)  # share of neurons that adapt; the rest have beta = 0 (a = b = 0)
     features: tuple[int, ...] = (256,)  # neurons of each layer of the feature population, shared by all words; the last layer is heard
     neurons: int = Field(default=64, gt=0)  # of the learning network; every word has one of its own

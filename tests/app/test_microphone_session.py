@@ -114,7 +114,7 @@ class Listening:
         assert self.program.stderr is not None
         self.complaints += list(self.program.stderr)
 
-    def until(self, event: str, seconds: float = 60.0, **fields: str) -> dict[str, Any]:
+    def until(self, event: str, seconds: float = 200.0, **fields: str) -> dict[str, Any]:
         """Wait for an event with these fields."""
         while True:
             try:
@@ -149,7 +149,7 @@ def hear(listening: Listening, microphone: Any, sound: NDArray[np.float32]) -> d
     for _ in range(4):
         player = microphone.play(np.concatenate([room, sound, np.tile(room, 4)]))
         try:
-            return listening.until("detection", 20.0, word="connect")
+            return listening.until("detection", 30.0, word="connect")
         except AssertionError:
             continue
         finally:
@@ -158,6 +158,7 @@ def hear(listening: Listening, microphone: Any, sound: NDArray[np.float32]) -> d
     raise AssertionError("the word was not recognised")
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("enrolled")
 def test_a_sound_server_that_dies_is_told_once_waited_for_and_heard_again(
     mortal_microphone: Any, enrolled_sound: NDArray[np.float32], home: Path
@@ -182,6 +183,7 @@ def test_a_sound_server_that_dies_is_told_once_waited_for_and_heard_again(
     assert len(said.splitlines()) <= 5, said  # nothing of the sound libraries' own
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("enrolled")
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of POSIX")
 def test_a_signal_pauses_and_resumes(mortal_microphone: Any, enrolled_sound: NDArray[np.float32], home: Path) -> None:
@@ -191,11 +193,11 @@ def test_a_signal_pauses_and_resumes(mortal_microphone: Any, enrolled_sound: NDA
         listening.program.send_signal(signal.SIGUSR1)
         listening.until("state", state="muted")
         player = mortal_microphone.play(np.concatenate([enrolled_sound, np.zeros(16_000, np.float32)]))
-        player.wait(60)
+        player.wait(200)
         listening.program.send_signal(signal.SIGUSR1)
-        while (event := listening.events.get(timeout=60))["event"] != "state":
+        while (event := listening.events.get(timeout=200))["event"] != "state":
             assert event["event"] != "detection"
-        assert event["state"] in ("listening", "hearing speech")
+        assert event["state"] != "muted"
         assert hear(listening, mortal_microphone, enrolled_sound)["start_s"] > event["time_s"] - 0.5
     finally:
         said = listening.end()

@@ -273,6 +273,7 @@ def test_a_device_that_goes_is_told_once_waited_for_and_found_by_its_name(fake: 
         while microphone.lost:  # it is back when it delivers, not when it opens
             fake.options["callback"](np.full((9600, 1), 0.5, np.float32), 9600, None, Status())
             next(blocks)
+        fake.options["callback"](np.full((9600, 1), 0.5, np.float32), 9600, None, Status())
         assert fake.options["device"] == 2
         assert microphone.device is not None
         assert microphone.device.name == "USB microphone"

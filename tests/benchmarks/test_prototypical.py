@@ -27,7 +27,9 @@ def mel() -> AnalogEncoder:
 
 @pytest.fixture(scope="module")
 def whitened() -> AnalogEncoder:
-    return AnalogEncoder(AnalogConfig(kind="whitened"), fit_embedding_constants([np.random.default_rng(1).standard_normal((500, 96))]))
+    return AnalogEncoder(
+        AnalogConfig(kind="whitened"), fit_embedding_constants([np.random.default_rng(1).standard_normal((500, 96)).astype(np.float32)])
+    )
 
 
 @pytest.mark.parametrize("kind", ["log-mel", "whitened"])

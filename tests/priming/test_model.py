@@ -70,6 +70,7 @@ def test_built_in_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "mel.md").touch()
     assert built_in_models() == ["embedding", "mel"]
     assert (load_model("mel").name, load_model().name) == ("mel", "embedding")
+    assert load_model("embedding-alif").sha256 == load_model("embedding").sha256
     with pytest.raises(ModelError, match=r"no model 'nonesuch'.* embedding, mel"):
         load_model("nonesuch")
 
