@@ -130,7 +130,11 @@ def evaluate(
 ) -> Call:
     """Measure one-shot learning on unseen words and speakers."""
     if stream:
-        of_stream = {"hours": hours, "enrolments": 20 if enrolments is None else enrolments, "words": 10 if words_each is None else words_each}
+        of_stream: dict[str, Any] = {
+            "hours": hours,
+            "enrolments": 20 if enrolments is None else enrolments,
+            "words": 10 if words_each is None else words_each,
+        }
         common: dict[str, Any] = {"role": role, "shots": shots, "seed": seed, "snr": snr, "model": model, "backend": backend, "as_json": as_json}
         return _deferred("evaluate_stream", data=data, figure=figure, **of_stream, **common)
     given = {"--hours": hours, "--enrolments": enrolments, "--words-per-enrolment": words_each, "--figure": figure}

@@ -182,7 +182,7 @@ class ToyRun:
 @pytest.fixture(scope="session")
 def toy_run(toy_config: MakeConfig, toy_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
     """Prime a model, step by step."""
-    config = toy_config(tmp_path_factory.mktemp("run") / "toy.safetensors", steps=STEPS, rate=0.03, eprop_rate=0.03)
+    config = toy_config(tmp_path_factory.mktemp("run") / "toy.safetensors", steps=STEPS, rate=0.03, eprop_rate=0.01, learning_rate=0.02)
     assert config.learner is not None
     loop = OuterLoop(config, config.learner, toy_workspace)
     reports, snapshots = [], [copy_of(loop)]

@@ -172,7 +172,7 @@ def test_a_file_whose_tensors_are_not_what_it_says_is_refused(written: Path, dam
         {"features": (5, 4)},
         {"neurons": 5},
         {"projection": 7},
-        {"cell": "alif"},
+        {"cell": "adlif"},
         {"lsg_neurons": 3},
     ],
 )

@@ -186,8 +186,9 @@ def test_each_stage_moves_what_it_makes_plastic(toy_run: Any) -> None:
     assert [report.figures["stage"] for report in toy_run.reports] == [0.0] * (len(toy_run.reports) // 2) + [1.0] * (len(toy_run.reports) // 2)
     assert [report.words for report in toy_run.reports[:: len(toy_run.reports) - 1]] == [6, 4]
     unmoved = set(start) - moved(start, middle)
-    assert unmoved >= {"log_rate_in", "log_rate_rec", "lsg.out"}  # nothing but e-prop uses them
-    assert moved(start, middle) >= {"w_in", "w_rec", "lsg.w_in", "lsg.gate", "readout.gain"}
+    # Nothing but e-prop uses the learning network and its generator.
+    assert unmoved >= {"w_in", "w_rec", "log_rate_in", "log_rate_rec", "lsg.w_in", "lsg.gate", "lsg.out", "readout.learning"}
+    assert moved(start, middle) >= {"feature.w_in", "feature.w_rec", "center", "lsg.profile", "readout.project", "readout.salience", "readout.gain"}
     assert moved(middle, end) == set(start)
     assert toy_run.loop.learner_weights().keys() == {name for name in start if not name.startswith("objective.")}
 
@@ -217,7 +218,7 @@ def test_both_stages_learn(toy_run: Any, toy_model: PrimedModel) -> None:
         loss_and_accuracy(toy_run.loop, weights, stage) for weights, stage in ((start, False), (middle, False), (middle, True), (end, True))
     )
     assert readout[0] < before[0] - 0.5
-    assert after[0] < before_eprop[0] - 0.2
+    assert after[0] < before_eprop[0] - 0.05
     assert before[1] + 0.1 < readout[1] < after[1]
     assert after[1] > 0.7  # chance: one in six
     ((subset, summary),) = validate(toy_run.loop.learner_weights(), toy_run.loop.learner, toy_run.loop.workspace, toy_run.config)

@@ -40,7 +40,7 @@ def test_priming_starts_near_prototype_matching() -> None:
     heard, _ = features.hear(CONFIG, weights, spikes(30, 5, 40))
     learnt, learning = learner.learn(CONFIG, weights, heard)
     assert learning is not None
-    assert learning.activity.z.mean() < 0.2  # mostly silent until a word is learnt, but with eligibility
+    assert learning.activity.z.mean() < 0.25  # mostly silent until a word is learnt, but with eligibility
     assert learning.activity.psi.mean() > 0.05
     change = weights["log_rate_in"].exp() * eprop.gradient(learnt.factor, learnt.presynaptic)
     assert 0 < change.norm(dim=(1, 2)).max() < 0.5 * weights["w_in"].norm()
@@ -50,7 +50,7 @@ def test_priming_starts_near_prototype_matching() -> None:
     queries, _ = features.hear(CONFIG, weights, spikes(30, 6, 40, seed=2))
     scores, _ = learner.respond(CONFIG, weights, learnt, queries)
     compared, _ = learner.respond(fixed, weights, learner.learn(fixed, weights, heard)[0], queries)
-    assert (scores - compared).abs().max() < 0.3 * compared.abs().max()
+    assert (scores - compared).abs().max() < 0.5 * compared.abs().max()
 
 
 def test_every_step_is_as_salient_as_any_other_at_first() -> None:

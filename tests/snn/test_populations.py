@@ -38,7 +38,7 @@ def test_the_share_of_adaptive_neurons(neurons: int, fraction: float, cell: str,
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_neuron_that_does_not_adapt_has_no_adaptation_current(prefix: str) -> None:
-    config = LearnerConfig(inputs=2, step_ms=20, features=(6, 4), neurons=10, adaptive_fraction=0.3)
+    config = LearnerConfig(inputs=2, step_ms=20, cell="adlif", features=(6, 4), neurons=10, adaptive_fraction=0.3)
     params = cell_params(config, start(config) | {f"{prefix}a": torch.ones(10)}, prefix)
     assert isinstance(params, AdlifParams)
     assert torch.equal(params.a > 0, params.b > 0)
