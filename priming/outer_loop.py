@@ -3,12 +3,10 @@ r"""The outer loop: Adam on the weights from which a device learns, by back-prop
 .. math::
     \Theta \leftarrow \Theta - \mathrm{Adam}\left(\nabla_\Theta\, E\big(\text{queries};\ \Theta + \Delta W(\text{support}; \Theta)\big)\right)
 
-:math:`\Theta` holds the initial weights of the learning network, its time constants, the learning-signal generator, the inner learning rates and the
-readout's
-centring and gain (option 4 of Scherr & Maass, "natural e-prop"). The inner update is the factorised e-prop of `snn.eprop`, so the gradient passes
-through every
-learning signal and every eligibility trace. A run has two stages: first only the readout is plastic, so that one run of the network serves every word
-and tasks of many words are cheap; then W_in and W_rec learn too, each word with a network of its own.
+:math:`\Theta` holds the feature population, the initial weights of the learning network, the learning-signal generator, the inner learning rates and
+what the readout has primed (option 4 of Scherr & Maass, "natural e-prop"). The inner update is the factorised e-prop of `snn.eprop`, so the gradient
+passes through every learning signal and every eligibility trace. A run has two stages: first only the readout learns a word, so that tasks of many
+words are cheap and the shared part is primed; then the learning network and its generator join, W_in and W_rec plastic, one network a word.
 """
 
 import json
