@@ -35,22 +35,26 @@ def test_every_layer_fires_from_the_start(cell: str, layers: tuple[int, ...]) ->
         assert 0.02 < layer.mean() < 0.5
 
 
-def test_priming_starts_near_prototype_matching() -> None:
-    weights = initial_weights(CONFIG, RATE, 0)
-    heard, _ = features.hear(CONFIG, weights, spikes(30, 5, 40))
-    learnt, learning = learner.learn(CONFIG, weights, heard)
+@pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
+def test_priming_starts_near_prototype_matching(cell: str) -> None:
+    config = CONFIG.model_copy(update={"cell": cell})
+    weights = initial_weights(config, RATE, 0)
+    heard, _ = features.hear(config, weights, spikes(30, 5, 40))
+    learnt, learning = learner.learn(config, weights, heard)
     assert learning is not None
-    assert learning.activity.z.mean() < 0.25  # mostly silent until a word is learnt, but with eligibility
+    assert learning.activity.z.mean() < 0.3  # more often silent than not until a word is learnt, but with eligibility
     assert learning.activity.psi.mean() > 0.05
     change = weights["log_rate_in"].exp() * eprop.gradient(learnt.factor, learnt.presynaptic)
     assert 0 < change.norm(dim=(1, 2)).max() < 0.5 * weights["w_in"].norm()
     gate = learning.signals.gate
     torch.testing.assert_close(gate, gate[:, :1].expand_as(gate))  # the spikes do not gate yet
-    fixed = CONFIG.model_copy(update={"plastic": False})
-    queries, _ = features.hear(CONFIG, weights, spikes(30, 6, 40, seed=2))
-    scores, _ = learner.respond(CONFIG, weights, learnt, queries)
+    fixed = config.model_copy(update={"plastic": False})
+    queries, _ = features.hear(config, weights, spikes(30, 6, 40, seed=2))
+    scores, _ = learner.respond(config, weights, learnt, queries)
     compared, _ = learner.respond(fixed, weights, learner.learn(fixed, weights, heard)[0], queries)
-    assert (scores - compared).abs().max() < 0.5 * compared.abs().max()
+    added = scores - compared
+    between_words = added - added.mean(1, keepdim=True)  # what the learning networks add to all words alike decides nothing
+    assert between_words.abs().max() < 0.2 * compared.abs().max()
 
 
 def test_every_step_is_as_salient_as_any_other_at_first() -> None:
