@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware.torch_backend import TorchBackend
+from snn import features, learner
 from snn.config import LearnerConfig
 from snn.initialise import initial_weights
+from snn.learner import Learning, Learnt
 
 Primed = tuple[LearnerConfig, dict[str, Tensor]]
 
@@ -35,6 +37,56 @@ def prime(seed: int = 0, **settings: Any) -> Primed:
 def hear(steps: int, seed: int, inputs: int = 12) -> NDArray[np.uint8]:
     """Random input spikes [steps, inputs]."""
     return (np.random.default_rng(seed).random((steps, inputs)) < 0.3).astype(np.uint8)
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"cell": "adlif"},
+    {"cell": "alif", "features": (10, 6)},
+    {"cell": "lif", "features": (6, 5, 4), "neurons": 9},
+    {"cell": "adlif", "adaptive_fraction": 0.5},
+    {"cell": "adlif", "plastic": False},
+    {"cell": "adlif", "delays_ms": (0.0, 2000.0)},  # longer than the utterance
+]
+
+
+def listen(primed: Primed, spikes: list[NDArray[np.uint8]]) -> Tensor:
+    """What the offline feature population makes of clips of one length: h [T, clips, H]."""
+    with torch.no_grad():
+        return features.hear(*primed, torch.from_numpy(np.stack(spikes, 1)).float())[0]
+
+
+def learn_batched(primed: Primed, spikes: list[NDArray[np.uint8]]) -> tuple[Learnt, Learning | None]:
+    """Learn utterances of one length with the batched form."""
+    with torch.no_grad():
+        return learner.learn(*primed, listen(primed, spikes))
+
+
+def load(primed: Primed) -> TorchBackend:
+    backend = TorchBackend()
+    backend.load(*primed)
+    return backend
+
+
+@pytest.fixture(params=SETTINGS, ids=str, name="settings")
+def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Networks of every kind."""
+    found: dict[str, Any] = request.param
+    return found
+
+
+@pytest.fixture(scope="session", name="listen")
+def _listen() -> Callable[..., Tensor]:
+    return listen
+
+
+@pytest.fixture(scope="session", name="learn_batched")
+def _learn_batched() -> Callable[..., tuple[Learnt, Learning | None]]:
+    return learn_batched
+
+
+@pytest.fixture(scope="session", name="load")
+def _load() -> Callable[[Primed], TorchBackend]:
+    return load
 
 
 @pytest.fixture(scope="session")

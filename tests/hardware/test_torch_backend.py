@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hardware import BackendError, Shot
 from hardware.torch_backend import TorchBackend
-from snn import features, learner
+from snn import learner
 from snn.config import LearnerConfig
 from snn.learner import Learning, Learnt
 
@@ -22,36 +22,14 @@ Primed = tuple[LearnerConfig, dict[str, Tensor]]
 MakePrimed = Callable[..., Primed]
 Spikes = NDArray[np.uint8]
 MakeSpikes = Callable[..., Spikes]
-SETTINGS: list[dict[str, Any]] = [
-    {"cell": "adlif"},
-    {"cell": "alif", "features": (10, 6)},
-    {"cell": "lif", "features": (6, 5, 4), "neurons": 9},
-    {"cell": "adlif", "adaptive_fraction": 0.5},
-    {"cell": "adlif", "plastic": False},
-    {"cell": "adlif", "delays_ms": (0.0, 2000.0)},  # longer than the utterance
-]
+Listen = Callable[..., Tensor]
+LearnBatched = Callable[..., tuple[Learnt, Learning | None]]
+Load = Callable[[Primed], TorchBackend]
 
 
-def listen(primed: Primed, spikes: list[Spikes]) -> Tensor:
-    """What the offline feature population makes of clips of one length: h [T, clips, H]."""
-    with torch.no_grad():
-        return features.hear(*primed, torch.from_numpy(np.stack(spikes, 1)).float())[0]
-
-
-def learn_batched(primed: Primed, spikes: list[Spikes]) -> tuple[Learnt, Learning | None]:
-    """Learn utterances of one length with the batched form."""
-    with torch.no_grad():
-        return learner.learn(*primed, listen(primed, spikes))
-
-
-def load(primed: Primed) -> TorchBackend:
-    backend = TorchBackend()
-    backend.load(*primed)
-    return backend
-
-
-@pytest.mark.parametrize("settings", SETTINGS)
-def test_streaming_equals_the_batched_response(make_primed: MakePrimed, make_spikes: MakeSpikes, settings: dict[str, Any]) -> None:
+def test_streaming_equals_the_batched_response(
+    make_primed: MakePrimed, make_spikes: MakeSpikes, settings: dict[str, Any], listen: Listen, learn_batched: LearnBatched, load: Load
+) -> None:
     primed = make_primed(2, **settings)
     spikes, queries = [make_spikes(24, seed) for seed in range(3)], [make_spikes(18, 10 + seed) for seed in range(2)]
     learnt, _ = learn_batched(primed, spikes)
@@ -72,7 +50,9 @@ def test_streaming_equals_the_batched_response(make_primed: MakePrimed, make_spi
     np.testing.assert_allclose(backend.score(queries), expected.amax(0).T.numpy(), rtol=0, atol=1e-5)
 
 
-def test_the_feature_population_hears_on_through_a_stream(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_the_feature_population_hears_on_through_a_stream(
+    make_primed: MakePrimed, make_spikes: MakeSpikes, listen: Listen, learn_batched: LearnBatched, load: Load
+) -> None:
     """A stream of three blocks scores like the clip that they are: the population's state carries over, the words' states too."""
     primed = make_primed(2, features=(8, 6))
     uttered, stream = make_spikes(24, 0), make_spikes(45, 1)
@@ -87,7 +67,7 @@ def test_the_feature_population_hears_on_through_a_stream(make_primed: MakePrime
     assert not np.allclose(backend.process(stream[15:30]), blocks[1], rtol=0, atol=1e-3)
 
 
-def test_without_plasticity_only_the_readout_counts(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_without_plasticity_only_the_readout_counts(make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load) -> None:
     config, weights = make_primed(3, plastic=False)
     kept = {"center", "lsg.profile"} | {name for name in weights if name.startswith(("feature.", "readout."))} - {"readout.learning"}
     scores = []
@@ -102,7 +82,7 @@ def test_without_plasticity_only_the_readout_counts(make_primed: MakePrimed, mak
     assert 0.05 < np.abs(scores[0]).max() <= 1
 
 
-def test_the_learning_network_adds_its_spikes_to_the_score(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_the_learning_network_adds_its_spikes_to_the_score(make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load) -> None:
     config, weights = make_primed(3)
     scores, networks = [], []
     for size in (0.0, 1.0):
@@ -150,7 +130,7 @@ def test_learning_between_two_blocks_does_not_disturb_the_stream(loaded: TorchBa
     np.testing.assert_array_equal(np.concatenate([first, loaded.process(make_spikes(20, 1)[9:])]), whole)
 
 
-def test_loading_leaves_the_callers_weights_alone(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_loading_leaves_the_callers_weights_alone(make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load) -> None:
     config, weights = make_primed(4)
     before = {name: w.clone() for name, w in weights.items()}
     backend = load((config, weights))
@@ -217,7 +197,7 @@ def test_a_traced_stream_is_the_stream(loaded: TorchBackend, make_spikes: MakeSp
     assert not trace.signals.any()  # the generator is silent while the network listens
 
 
-def test_no_words_no_scores(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_no_words_no_scores(make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load) -> None:
     backend = load(make_primed())
     backend.reset()
     assert backend.process(make_spikes(7, 0)).shape == (7, 0)
@@ -229,7 +209,7 @@ def test_empty_blocks_and_no_clips(loaded: TorchBackend, make_spikes: MakeSpikes
     assert loaded.score([]).shape == (0, 3)
 
 
-def test_loading_forgets_the_words(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_loading_forgets_the_words(make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load) -> None:
     backend = load(make_primed())
     backend.deploy([[backend.learn(make_spikes(20, 0))]])
     backend.load(*make_primed(1))
@@ -272,7 +252,7 @@ def test_nothing_works_before_a_network_is_loaded(make_spikes: MakeSpikes) -> No
             call()
 
 
-def test_a_shot_survives_being_stored(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_a_shot_survives_being_stored(make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load) -> None:
     """Read-only arrays, as a file gives them, deploy to the same scores."""
     backend = load(make_primed())
     shot = backend.learn(make_spikes(20, 0))

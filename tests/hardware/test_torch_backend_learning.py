@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hardware import BackendError
 from hardware.torch_backend import MAX_STEPS, TorchBackend
-from snn import eprop, features, learner
+from snn import eprop
 from snn.config import LearnerConfig
 from snn.learner import Learning, Learnt
 from snn.populations import cell_params
@@ -22,36 +22,14 @@ Primed = tuple[LearnerConfig, dict[str, Tensor]]
 MakePrimed = Callable[..., Primed]
 Spikes = NDArray[np.uint8]
 MakeSpikes = Callable[..., Spikes]
-SETTINGS: list[dict[str, Any]] = [
-    {"cell": "adlif"},
-    {"cell": "alif", "features": (10, 6)},
-    {"cell": "lif", "features": (6, 5, 4), "neurons": 9},
-    {"cell": "adlif", "adaptive_fraction": 0.5},
-    {"cell": "adlif", "plastic": False},
-    {"cell": "adlif", "delays_ms": (0.0, 2000.0)},  # longer than the utterance
-]
+Listen = Callable[..., Tensor]
+LearnBatched = Callable[..., tuple[Learnt, Learning | None]]
+Load = Callable[[Primed], TorchBackend]
 
 
-def listen(primed: Primed, spikes: list[Spikes]) -> Tensor:
-    """What the offline feature population makes of clips of one length: h [T, clips, H]."""
-    with torch.no_grad():
-        return features.hear(*primed, torch.from_numpy(np.stack(spikes, 1)).float())[0]
-
-
-def learn_batched(primed: Primed, spikes: list[Spikes]) -> tuple[Learnt, Learning | None]:
-    """Learn utterances of one length with the batched form."""
-    with torch.no_grad():
-        return learner.learn(*primed, listen(primed, spikes))
-
-
-def load(primed: Primed) -> TorchBackend:
-    backend = TorchBackend()
-    backend.load(*primed)
-    return backend
-
-
-@pytest.mark.parametrize("settings", SETTINGS)
-def test_online_learning_equals_the_batched_form(make_primed: MakePrimed, make_spikes: MakeSpikes, settings: dict[str, Any]) -> None:
+def test_online_learning_equals_the_batched_form(
+    make_primed: MakePrimed, make_spikes: MakeSpikes, settings: dict[str, Any], listen: Listen, learn_batched: LearnBatched, load: Load
+) -> None:
     primed = make_primed(1, **settings)
     spikes = [make_spikes(24, seed) for seed in range(3)]
     learnt, learning = learn_batched(primed, spikes)
@@ -100,6 +78,9 @@ def test_online_learning_of_any_network(
     projection: int,
     adaptive: float,
     steps: int,
+    listen: Listen,
+    learn_batched: LearnBatched,
+    load: Load,
 ) -> None:
     """The shot is what the batched form learns, and the changes rebuilt from it are what the traces sum to, forward in time."""
     sizes = {"inputs": inputs, "features": tuple(layers), "neurons": neurons, "lsg_neurons": lsg_neurons, "projection": projection}
@@ -124,7 +105,7 @@ def test_online_learning_of_any_network(
         torch.testing.assert_close(change, expected, rtol=0, atol=1e-5)
 
 
-def test_the_weight_change_is_what_the_traces_summed_to(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_the_weight_change_is_what_the_traces_summed_to(make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load) -> None:
     config, weights = make_primed(3, features=(9, 7))
     backend = load((config, weights))
     shot = backend.learn(make_spikes(24, 0))
@@ -139,7 +120,7 @@ def test_the_weight_change_is_what_the_traces_summed_to(make_primed: MakePrimed,
     assert np.abs(expected_rec).max() > 1e-3
 
 
-def test_learning_twice_teaches_the_same(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_learning_twice_teaches_the_same(make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load) -> None:
     shots = [load(make_primed(3)).learn(make_spikes(24, 0)) for _ in range(2)]
     for first, second in zip(*shots, strict=True):
         np.testing.assert_array_equal(first, second)
