@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn import features
+from snn import features, learner, network
 from snn.cells.adlif import AdlifParams
 from snn.cells.alif import AlifParams
 from snn.config import LearnerConfig
 from snn.initialise import initial_weights
+from snn.learner import Learning, Learnt
 
 Learner = tuple[LearnerConfig, dict[str, Tensor]]
 
@@ -58,6 +59,30 @@ def random_heard(config: LearnerConfig, weights: dict[str, Tensor], steps: int, 
     """What a learner hears, h [steps, batch, H], of random input spikes."""
     x = random_spikes(steps, batch, config.inputs, rate=rate, rng=torch.Generator().manual_seed(seed), dtype=weights["w_in"].dtype)
     return features.hear(config, weights, x)[0]
+
+
+def learn(config: LearnerConfig, weights: dict[str, Tensor], heard: Tensor) -> tuple[Learnt, Learning]:
+    """Learn with plasticity."""
+    learnt, learning = learner.learn(config, weights, heard)
+    assert learning is not None
+    return learnt, learning
+
+
+def respond(config: LearnerConfig, weights: dict[str, Tensor], learnt: Learnt, heard: Tensor) -> tuple[Tensor, network.Activity]:
+    """Answer with plasticity."""
+    scores, activity = learner.respond(config, weights, learnt, heard)
+    assert activity is not None
+    return scores, activity
+
+
+@pytest.fixture(scope="session", name="learn")
+def _learn() -> Callable[..., tuple[Learnt, Learning]]:
+    return learn
+
+
+@pytest.fixture(scope="session", name="respond")
+def _respond() -> Callable[..., tuple[Tensor, network.Activity]]:
+    return respond
 
 
 @pytest.fixture(scope="session")

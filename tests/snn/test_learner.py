@@ -22,20 +22,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"cell": "adlif", "adaptive_fraction": 0.5, "features": (9, 5), "delays_ms": (0.0, 2000.0)},  # a delay longer than the utterance
 ]
 STILL = {name: torch.tensor(-800.0).double() for name in ("log_rate_in", "log_rate_rec")}  # rates of zero
-
-
-def learn(config: LearnerConfig, weights: Weights, heard: Tensor) -> tuple[Learnt, Learning]:
-    """Learn with plasticity."""
-    learnt, learning = learner.learn(config, weights, heard)
-    assert learning is not None
-    return learnt, learning
-
-
-def respond(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tensor) -> tuple[Tensor, network.Activity]:
-    """Answer with plasticity."""
-    scores, activity = learner.respond(config, weights, learnt, heard)
-    assert activity is not None
-    return scores, activity
+Learn = Callable[..., tuple[Learnt, Learning]]
+Respond = Callable[..., tuple[Tensor, network.Activity]]
 
 
 def compare(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tensor) -> Tensor:
@@ -44,7 +32,9 @@ def compare(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tens
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_learning_one_word_equals_learning_it_beside_others(make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any]) -> None:
+def test_learning_one_word_equals_learning_it_beside_others(
+    make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any], learn: Learn
+) -> None:
     config, weights = make_learner(1, **settings)
     heard = make_heard(config, weights, 25, 4, 1)
     together, learning = learn(config, weights, heard)
@@ -62,7 +52,9 @@ def test_learning_one_word_equals_learning_it_beside_others(make_learner: MakeLe
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_what_is_learnt_is_what_e_prop_and_the_gate_say(make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any]) -> None:
+def test_what_is_learnt_is_what_e_prop_and_the_gate_say(
+    make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any], learn: Learn
+) -> None:
     """Three ways: traces forward in time, factors, and autograd with the recurrent spikes detached, where W c stays as it is."""
     config, weights = make_learner(1, **settings)
     heard = make_heard(config, weights, 25, 1, 1)[:, 0]
@@ -108,7 +100,9 @@ def test_readout_units_are_low_passed_salient_projections_of_what_is_unusual(mak
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_every_word_answers_every_query_as_if_they_were_alone(make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any]) -> None:
+def test_every_word_answers_every_query_as_if_they_were_alone(
+    make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any], learn: Learn, respond: Respond
+) -> None:
     """The reference builds each word's weights and runs its network on each query by itself."""
     config, weights = make_learner(2, **settings)
     learnt, _ = learn(config, weights, make_heard(config, weights, 25, 3, 1))
@@ -137,7 +131,7 @@ def test_every_word_answers_every_query_as_if_they_were_alone(make_learner: Make
     assert changed > 0.01
 
 
-def test_words_have_their_own_networks(make_learner: MakeLearner, make_heard: MakeHeard) -> None:
+def test_words_have_their_own_networks(make_learner: MakeLearner, make_heard: MakeHeard, learn: Learn, respond: Respond) -> None:
     config, weights = make_learner(2)
     weights["log_rate_in"] = weights["log_rate_in"] + 2
     learnt, _ = learn(config, weights, make_heard(config, weights, 25, 2, 1))
@@ -145,7 +139,7 @@ def test_words_have_their_own_networks(make_learner: MakeLearner, make_heard: Ma
     assert not torch.equal(activity.z[:, 0], activity.z[:, 1])
 
 
-def test_a_query_is_answered_causally(make_learner: MakeLearner, make_heard: MakeHeard) -> None:
+def test_a_query_is_answered_causally(make_learner: MakeLearner, make_heard: MakeHeard, learn: Learn, respond: Respond) -> None:
     config, weights = make_learner(2)
     learnt, _ = learn(config, weights, make_heard(config, weights, 25, 2, 1))
     query, other = make_heard(config, weights, 18, 3, 2), make_heard(config, weights, 18, 3, 3)
@@ -178,7 +172,9 @@ def test_without_plasticity_the_learning_network_is_left_out(make_learner: MakeL
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_tiny_rates_leave_the_primed_network(make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any]) -> None:
+def test_tiny_rates_leave_the_primed_network(
+    make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any], learn: Learn, respond: Respond
+) -> None:
     config, weights = make_learner(3, **settings)
     heard, queries = make_heard(config, weights, 20, 3, 1), make_heard(config, weights, 15, 2, 2)
     still = weights | STILL
@@ -192,7 +188,7 @@ def test_tiny_rates_leave_the_primed_network(make_learner: MakeLearner, make_hea
     assert answer.any()
 
 
-def test_rates_do_not_change_what_is_learnt_only_what_is_done_with_it(make_learner: MakeLearner, make_heard: MakeHeard) -> None:
+def test_rates_do_not_change_what_is_learnt_only_what_is_done_with_it(make_learner: MakeLearner, make_heard: MakeHeard, learn: Learn) -> None:
     config, weights = make_learner(3)
     heard = make_heard(config, weights, 20, 3, 1)
     a, b = learn(config, weights, heard)[0], learn(config, weights | STILL, heard)[0]
@@ -200,7 +196,7 @@ def test_rates_do_not_change_what_is_learnt_only_what_is_done_with_it(make_learn
 
 
 @pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
-def test_no_autapses(make_learner: MakeLearner, make_heard: MakeHeard, cell: str) -> None:
+def test_no_autapses(make_learner: MakeLearner, make_heard: MakeHeard, cell: str, learn: Learn, respond: Respond) -> None:
     config, weights = make_learner(4, cell=cell)
     heard, queries = make_heard(config, weights, 20, 2, 1), make_heard(config, weights, 15, 3, 2)
     other = weights | {name: weights[name] + 50 * torch.eye(len(weights[name])) for name in ("w_rec", "lsg.w_rec", "feature.w_rec")}
@@ -209,7 +205,7 @@ def test_no_autapses(make_learner: MakeLearner, make_heard: MakeHeard, cell: str
     assert torch.equal(make_heard(config, other, 20, 2, 1), heard)
 
 
-def test_learning_and_answering_are_deterministic(make_learner: MakeLearner, make_heard: MakeHeard) -> None:
+def test_learning_and_answering_are_deterministic(make_learner: MakeLearner, make_heard: MakeHeard, learn: Learn, respond: Respond) -> None:
     first, second = (make_learner(5) for _ in range(2))
     outcomes = []
     for config, weights in (first, second):

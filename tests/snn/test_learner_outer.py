@@ -14,20 +14,8 @@ from snn.learner import Learning, Learnt
 Weights = dict[str, Tensor]
 MakeLearner = Callable[..., tuple[LearnerConfig, Weights]]
 MakeHeard = Callable[..., Tensor]
-
-
-def learn(config: LearnerConfig, weights: Weights, heard: Tensor) -> tuple[Learnt, Learning]:
-    """Learn with plasticity."""
-    learnt, learning = learner.learn(config, weights, heard)
-    assert learning is not None
-    return learnt, learning
-
-
-def respond(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tensor) -> tuple[Tensor, network.Activity]:
-    """Answer with plasticity."""
-    scores, activity = learner.respond(config, weights, learnt, heard)
-    assert activity is not None
-    return scores, activity
+Learn = Callable[..., tuple[Learnt, Learning]]
+Respond = Callable[..., tuple[Tensor, network.Activity]]
 
 
 def leaves(weights: Weights) -> Weights:
@@ -36,7 +24,9 @@ def leaves(weights: Weights) -> Weights:
 
 @pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
 @pytest.mark.parametrize("layers", [(12,), (8, 6)])
-def test_the_outer_gradient_reaches_every_weight(make_learner: MakeLearner, make_heard: MakeHeard, cell: str, layers: tuple[int, ...]) -> None:
+def test_the_outer_gradient_reaches_every_weight(
+    make_learner: MakeLearner, make_heard: MakeHeard, cell: str, layers: tuple[int, ...], learn: Learn, respond: Respond
+) -> None:
     config, primed = make_learner(5, cell=cell, features=layers)
     weights = leaves(primed)
     learnt, _ = learn(config, weights, make_heard(config, weights, 25, 3, 1))
@@ -74,7 +64,9 @@ def check_against_finite_differences(loss: Callable[[Weights], Tensor], primed: 
 
 
 @pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
-def test_the_outer_gradient_through_the_update_equals_finite_differences(make_learner: MakeLearner, make_heard: MakeHeard, cell: str) -> None:
+def test_the_outer_gradient_through_the_update_equals_finite_differences(
+    make_learner: MakeLearner, make_heard: MakeHeard, cell: str, learn: Learn, respond: Respond
+) -> None:
     """Membranes after one step depend smoothly on the update: no spike of the query lies in between, and those of the utterance do not change."""
     config, primed = make_learner(6, cell=cell)
     heard, query = make_heard(config, primed, 25, 3, 1), make_heard(config, primed, 1, 4, 2)
@@ -88,7 +80,9 @@ def test_the_outer_gradient_through_the_update_equals_finite_differences(make_le
     check_against_finite_differences(membrane, primed, ["lsg.out", "lsg.out_bias", "log_rate_in", "center"])
 
 
-def test_the_outer_gradient_of_the_recurrent_rate_equals_finite_differences(make_learner: MakeLearner, make_heard: MakeHeard) -> None:
+def test_the_outer_gradient_of_the_recurrent_rate_equals_finite_differences(
+    make_learner: MakeLearner, make_heard: MakeHeard, learn: Learn, respond: Respond
+) -> None:
     """The change of W_rec first shows at the second step, through spikes of the first, which do not depend on it."""
     config, primed = make_learner(6)
     primed["bias"] = primed["bias"] + 1
@@ -129,7 +123,7 @@ def utterances(rng: torch.Generator, words: int, takes: int) -> Tensor:
     return (torch.rand(rate.shape, generator=rng) < rate).float()
 
 
-def tell_apart(config: LearnerConfig, weights: Weights, spoken: Tensor) -> tuple[Tensor, float]:
+def tell_apart(config: LearnerConfig, weights: Weights, spoken: Tensor, learn: Learn, respond: Respond) -> tuple[Tensor, float]:
     """Learn each word from its first take and name the other takes: cross-entropy and accuracy."""
     words, takes = spoken.shape[1:3]
     heard, _ = features.hear(config, weights, spoken)
@@ -140,21 +134,21 @@ def tell_apart(config: LearnerConfig, weights: Weights, spoken: Tensor) -> tuple
     return torch.nn.functional.cross_entropy(logits, truth), (logits.argmax(1) == truth).float().mean().item()
 
 
-def test_a_toy_family_of_words_is_learnt_to_be_learnt() -> None:
+def test_a_toy_family_of_words_is_learnt_to_be_learnt(learn: Learn, respond: Respond) -> None:
     config = LearnerConfig(inputs=16, step_ms=40, features=(32,), neurons=16, lsg_neurons=8, projection=16, delays_ms=(0.0, 240.0))
     weights = leaves(initial_weights(config, torch.full((16,), 0.2), 0))
     unseen = utterances(torch.Generator().manual_seed(2), words=12, takes=8)
     with torch.no_grad():
-        loss_before, accuracy_before = tell_apart(config, weights, unseen)
+        loss_before, accuracy_before = tell_apart(config, weights, unseen, learn, respond)
     rng = torch.Generator().manual_seed(1)
     optimiser = torch.optim.Adam(weights.values(), lr=0.05)
     for _ in range(15):
         optimiser.zero_grad()
-        loss, _ = tell_apart(config, weights, utterances(rng, words=12, takes=4))
+        loss, _ = tell_apart(config, weights, utterances(rng, words=12, takes=4), learn, respond)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimiser.step()
     with torch.no_grad():
-        loss_after, accuracy_after = tell_apart(config, weights, unseen)
+        loss_after, accuracy_after = tell_apart(config, weights, unseen, learn, respond)
     assert loss_after < 0.7 * loss_before
     assert accuracy_after > accuracy_before + 0.15
