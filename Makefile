@@ -1,9 +1,13 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Both need Python 3.11 or newer with venv, and make.
 # PIP_ARGS reaches pip, for instance to name an index of CPU-only builds of PyTorch; PYTHON names another interpreter.
+# EXTRAS names optional parts that `make test` is to install as well, for instance EXTRAS=nest; without them their tests are skipped.
 PYTHON ?= python3
 PIP_ARGS ?=
+EXTRAS ?=
+comma := ,
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED_TEST := $(VENV)/.installed-test$(addprefix -,$(EXTRAS))
 
 .PHONY: demo test lint
 .DELETE_ON_ERROR:
@@ -11,10 +15,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/app demo
 
-test: $(VENV)/.installed-test
+test: $(INSTALLED_TEST)
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.installed-test
+lint: $(INSTALLED_TEST)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -29,6 +33,6 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.created
 	$(BIN)/python -m pip install $(PIP_ARGS) -e .
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
-	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[test]'
+$(INSTALLED_TEST): pyproject.toml | $(VENV)/.created
+	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[test$(addprefix $(comma),$(EXTRAS))]'
 	@touch $(VENV)/.installed $@

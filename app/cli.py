@@ -4,13 +4,13 @@ Statuses: 0 done, 2 the user can mend it, 130 interrupted (0 for `listen` and `s
 143 terminated. A traceback appears for defects of the program alone. Nothing heavy is imported here: an interrupt is answered from the first moment.
 """
 
-import contextlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+
+from app.portable import ignore_interrupts, on_terminate
 
 # Errors that carry a message for the user. A class whose module was never imported cannot have been raised.
 USER_ERRORS = (
@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     interrupted = 0 if words[0] in ("listen", "serve") else 130
     try:
-        with contextlib.suppress(ValueError):  # only the main thread may set handlers
-            signal.signal(signal.SIGTERM, _terminate)
+        on_terminate(_terminate)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # a word that the terminal's encoding lacks is no error
@@ -61,8 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     finally:
         if arguments is None:  # the process ends now; an interrupt while the interpreter takes itself apart would only print a traceback
-            with contextlib.suppress(ValueError):
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            ignore_interrupts()
 
 
 def complain(message: str) -> None:

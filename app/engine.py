@@ -1,5 +1,6 @@
 """A primed model on a backend: what enrolling, listening and the demo share."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from app.store import StoredWord
 if TYPE_CHECKING:
     from audio.encoder import SpikeEncoder
     from hardware import Backend, Shot
+    from priming.bank import Bank
     from priming.calibration import Calibration
     from priming.model import PrimedModel
 
@@ -25,6 +27,7 @@ class Engine:
     model: "PrimedModel"
     backend: "Backend"
     encoder: "SpikeEncoder"
+    bank: "Bank | None" = None  # of the model, heard once for all words
 
     @property
     def step_s(self) -> float:
@@ -48,7 +51,24 @@ class Engine:
         """Find how a word's raw scores are to be read; the word stays deployed, alone."""
         from priming.calibration import calibrate
 
-        return calibrate(self.backend, self.model, shots)
+        return calibrate(self.backend, self.model, shots, bank=self.bank)
+
+    def prepare(self) -> None:
+        """Do what the first calibration would have to wait for, where that can be done before there is a word."""
+        from hardware.heard import HearsOnce
+
+        if self.bank is not None and isinstance(self.backend, HearsOnce):
+            self.bank.prepare(self.backend)
+
+    def background_scores(self, shots: Sequence["Shot"]) -> NDArray[np.float64]:
+        """Score the stretches of the background bank for a word; right after its calibration they are there already.
+
+        Returns:
+            [S] the largest raw score in each stretch (`priming.calibration.stretches`).
+        """
+        from priming.calibration import stretch_maxima
+
+        return stretch_maxima(self.backend, self.model, shots, self.bank)
 
     def lag(self, shots: Sequence["Shot"], ends_s: Sequence[float]) -> float:
         """Measure how long after the end of its utterances a word's score peaks; the word stays deployed, alone.
@@ -88,23 +108,47 @@ def normalise(raw: NDArray[np.float32], words: Sequence[StoredWord]) -> NDArray[
     return (raw - offset) / scale
 
 
-def open_engine(model: str | None, backend: str) -> Engine:
+def listening_backend(name: str) -> "Backend":
+    """Return a backend that only has to recognise words: in place of the torch emulator its decisions without torch, which starts and runs quicker.
+
+    Raises:
+        BackendError: there is no backend of this name.
+    """
+    from hardware import open_backend
+    from hardware.numpy_backend import NumpyBackend
+
+    return NumpyBackend() if name == "torch" else open_backend(name)
+
+
+def open_engine(model: str | None, backend: str, *, learning: bool = True) -> Engine:
     """Load a primed model on a backend.
 
     Args:
         model: name of a shipped model or a file; the default model when None.
         backend: name of the backend.
+        learning: whether words will be learnt; if not, see `listening_backend`.
 
     Raises:
         ModelError: no such model, or the file is damaged or foreign.
         BackendError: no such backend, or it cannot run this model.
     """
     from hardware import open_backend
-    from priming.model import DEFAULT_MODEL, built_in_models, load_model
+    from priming.bank import Bank
+    from priming.model import ALIASES, DEFAULT_MODEL, built_in_models, load_model
 
-    opened = open_backend(backend)
+    opened = open_backend(backend) if learning else listening_backend(backend)
     wanted = model or DEFAULT_MODEL
-    loaded = load_model(wanted)
+    loaded = load_model(wanted, check_shapes=learning)
     opened.load(loaded.config.learner, loaded.weights)
-    reference = wanted if wanted in built_in_models() else str(Path(wanted).resolve())
-    return Engine(reference, loaded, opened, loaded.encoder())
+    reference = wanted if wanted in (*built_in_models(), *ALIASES) else str(Path(wanted).resolve())
+    return Engine(reference, loaded, opened, loaded.encoder(), Bank(loaded, cache_directory()))
+
+
+def cache_directory() -> Path:
+    """Return where what can be computed again is kept: SAYONCE_HOME, or the user's cache folder."""
+    home = os.environ.get("SAYONCE_HOME")
+    if home:
+        return Path(home) / "cache"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("sayonce", appauthor=False))

@@ -1,7 +1,8 @@
 """Enrolling a word: from a recording to a stored word.
 
-A recording is judged before anything is learnt from it; several are judged before any is stored. Learning happens outside the store's lock, what is
-read from the store and written back happens inside it: two programs that enroll shots of one word at a time both find their shot there.
+A recording is judged before anything is learnt from it; several are judged before any is stored, and what was learnt is checked before it is kept
+(`app.safety`). Learning happens outside the store's lock, what is read from the store and written back happens inside it: two programs that enroll
+shots of one word at a time both find their shot there.
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engine import Engine, normalise, open_engine
+from app.engine import Engine, open_engine
 from app.errors import AppError, StoreError
+from app.forgetting import forget
 from app.names import clean
+from app.safety import Neighbour, check
 from app.store import ShotInfo, StoredWord, WordInfo, WordStore, now
+from app.word_file import encoder_sha256, fitting
 
 if TYPE_CHECKING:
     from audio.quality import Quality
@@ -82,20 +86,6 @@ class Acceptance:
 KEPT = Acceptance()
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """An enrolled word that sounds like another."""
-
-    word: str
-    score: float  # normalised, of the utterance for that word
-    threshold: float
-
-    @property
-    def confusable(self) -> bool:
-        """Whether the utterance would have been taken for that word."""
-        return self.score >= self.threshold
-
-
 def judge(samples: NDArray[np.float32], source: str) -> Utterance:
     """Judge a recording and cut it around its speech.
 
@@ -129,37 +119,33 @@ def judge(samples: NDArray[np.float32], source: str) -> Utterance:
     return Utterance(samples[begin:end], about, quality)
 
 
+def learn(engine: Engine, utterance: Utterance) -> tuple["Shot", ShotInfo]:
+    """Learn from an utterance, and note where that happened.
+
+    Args:
+        engine: to learn on.
+        utterance: that was judged good enough.
+
+    Returns:
+        What it taught, and its description.
+    """
+    return engine.learn(utterance.speech), utterance.about.model_copy(update={"backend": engine.backend.name})
+
+
 def same_model_or_refuse(word: StoredWord | None, engine: Engine) -> None:
     """Refuse to add to a word that another model learnt.
 
     Raises:
-        StoreError: the word was enrolled under another model.
+        StoreError: the word was enrolled under another model, or its earlier utterances are forgotten.
     """
-    if word is None or word.info.model_sha256 == engine.model.sha256:
+    if word is None:
+        return
+    if word.info.forgotten:
+        raise StoreError(f"the utterances of '{word.info.word}' were not kept, so none can be added; enroll it afresh with --replace")
+    if word.info.model_sha256 == engine.model.sha256:
         return
     other = f"under the model {word.info.model}" if word.info.model != engine.reference else f"under another version of the model {word.info.model}"
     raise StoreError(f"'{word.info.word}' was enrolled {other}, whose networks differ; enroll it afresh with --replace")
-
-
-def nearest(engine: Engine, store: WordStore, word: str, shots: Sequence["Shot"]) -> Neighbour | None:
-    """Find the enrolled word that a new one is most easily taken for.
-
-    Args:
-        engine: with the model of the new word.
-        store: of the enrolled words; those of other models are left out.
-        word: name of the new word.
-        shots: of the new word.
-
-    Returns:
-        The word, other than the new one, whose network answers most to the new utterances; None when there is no other.
-    """
-    others = [other for other in store.words() if other.info.word != word and other.info.model_sha256 == engine.model.sha256]
-    if not others:
-        return None
-    engine.deploy(others)
-    scores = normalise(engine.backend.score([shot.inputs for shot in shots]), others).max(0)
-    best = int(np.argmax(scores - np.array([other.info.calibration.threshold for other in others])))
-    return Neighbour(others[best].info.word, float(scores[best]), others[best].info.calibration.threshold)
 
 
 def store_shots(
@@ -170,8 +156,9 @@ def store_shots(
     *,
     replace: bool = False,
     acceptance: Acceptance = KEPT,
-) -> StoredWord:
-    """Add shots to a word, or enroll it; one atomic change of the store.
+    forget_utterance: bool = False,
+) -> tuple[StoredWord, Neighbour | None]:
+    """Add shots to a word, or enroll it, if that is safe; one atomic change of the store.
 
     Args:
         engine: that the shots were learnt on.
@@ -180,12 +167,14 @@ def store_shots(
         shots: what was learnt, and from what.
         replace: forget earlier shots.
         acceptance: when the word is accepted.
+        forget_utterance: keep the change of the weights without what was heard (`app.forgetting`).
 
     Returns:
-        The word as stored.
+        The word as stored, and the nearest word that was enrolled before.
 
     Raises:
-        StoreError: the word was enrolled under another model, or its file is damaged, and `replace` was not asked for.
+        StoreError: the word was enrolled under another model, its utterances are forgotten, or its file is damaged, and `replace` was not asked for.
+        SafetyError: the word would be unsafe to keep.
         CalibrationError: the word does not stand out from background as asked.
     """
     with store.locked():
@@ -194,9 +183,9 @@ def store_shots(
         known = list(zip(earlier.shots, earlier.info.shots, strict=True)) if earlier else []
         created, calibration = (earlier.info.created, earlier.info.calibration) if earlier else (now(), None)
         stored = describe(engine, word, [*known, *shots], created, earlier=calibration, acceptance=acceptance)
-        stored.info.calibration.check()
-        store.put(stored)
-    return stored
+        neighbour = check(engine, stored, store.words())
+        store.put(stored if not forget_utterance else forget(stored, engine.model.weights["center"]))
+    return stored, neighbour
 
 
 def describe(
@@ -218,11 +207,12 @@ def describe(
         earlier: the word's calibration before this enrolment.
         acceptance: when the word is accepted; whether the word itself passes is not checked.
     """
-    learnt = tuple(shot for shot, _ in shots)
+    learnt = fitting([shot for shot, _ in shots])
     info = WordInfo(
         word=word,
         model=engine.reference,
         model_sha256=engine.model.sha256,
+        encoder_sha256=encoder_sha256(engine.model),
         created=created,
         calibration=acceptance.apply(engine.calibrate(learnt), earlier),
         lag_s=round(engine.lag(learnt, [about.end_s for _, about in shots]), 3),
@@ -238,6 +228,7 @@ def enroll(
     model: str | None = None,
     backend: str = "torch",
     replace: bool = False,
+    forget_utterance: bool = False,
     false_accepts_per_hour: float | None = None,
     threshold: float | None = None,
 ) -> StoredWord:
@@ -254,6 +245,7 @@ def enroll(
         model: primed model; the default one when None.
         backend: name of the backend.
         replace: forget earlier shots of the word.
+        forget_utterance: keep what was learnt without what was heard; then no shot can be added and no other model can learn the word from it.
         false_accepts_per_hour: what the threshold aims at; that of the word, or 1 for a new one, when None.
         threshold: of the normalised score, instead.
 
@@ -261,7 +253,7 @@ def enroll(
         The word as stored.
 
     Raises:
-        AppError: the word's name is unusable, or the word belongs to another model.
+        AppError: the word's name is unusable, the word belongs to another model, or it would be unsafe to keep.
         AudioError: a recording is unusable.
         CalibrationError: the word does not stand out from background as asked.
     """
@@ -270,5 +262,5 @@ def enroll(
     if not utterances:
         raise AppError("no recording was given; a word is learnt from at least one")
     engine = open_engine(model, backend)
-    shots = [(engine.learn(utterance.speech), utterance.about) for utterance in utterances]
-    return store_shots(engine, store, name, shots, replace=replace, acceptance=acceptance)
+    shots = [learn(engine, utterance) for utterance in utterances]
+    return store_shots(engine, store, name, shots, replace=replace, acceptance=acceptance, forget_utterance=forget_utterance)[0]

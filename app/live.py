@@ -2,6 +2,10 @@
 
 blocks -> spikes -> network -> normalised scores -> detector. Everything keeps its state between blocks and nothing depends on how the sound is cut,
 so a file, a pipe and a microphone are heard alike.
+
+With a **gate** (`audio.gate`) only the voice detector hears a silent room. What passes the gate is heard from rest, beginning with the second
+before it opened: as an utterance is learnt, in its own background after a beginning from rest. Scores then differ a little from those of networks
+that heard everything before (docs/endurance.md says how much); times are those of the stream all the same.
 """
 
 import copy
@@ -9,6 +13,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +23,9 @@ from app.engine import Engine, normalise, open_engine
 from app.errors import StoreError
 from app.near_misses import NearMiss, NearMissDetector
 from app.store import StoredWord, WordStore, same_model
+
+if TYPE_CHECKING:
+    from audio.gate import Gate
 
 
 class Listener:
@@ -35,6 +43,7 @@ class Listener:
         engine: a model that is loaded already, instead of `model` and `backend`.
         on_detection: called with each word that is recognised, besides its being returned.
         on_near_miss: called with each word that was almost recognised.
+        gate: spare encoder and networks a silent room.
 
     Attributes:
         words: those that are listened for.
@@ -59,18 +68,19 @@ class Listener:
         engine: Engine | None = None,
         on_detection: Callable[[Detection], None] | None = None,
         on_near_miss: Callable[[NearMiss], None] | None = None,
+        gate: bool = False,
     ) -> None:
         enrolled = WordStore(words).words() if words is None or isinstance(words, str | Path) else list(words)
         if not enrolled:
             place = WordStore(words).directory if words is None or isinstance(words, str | Path) else "the given words"
             raise StoreError(f"no word is enrolled in {place}; enroll one with: app enroll WORD")
         if engine is None:
-            engine = open_engine(model or Counter(word.info.model for word in enrolled).most_common(1)[0][0], backend)
+            engine = open_engine(model or Counter(word.info.model for word in enrolled).most_common(1)[0][0], backend, learning=False)
         self.engine = engine
         self.words = same_model(enrolled, engine.model.sha256, engine.reference)
         if not self.words:
             raise StoreError(f"no word was enrolled under the model {engine.model.name}; enroll one, or name the words' own model with --model")
-        self.on_detection, self.on_near_miss = on_detection, on_near_miss
+        self.on_detection, self.on_near_miss, self._gated = on_detection, on_near_miss, gate
         engine.deploy(self.words)
         self.reset()
 
@@ -91,18 +101,31 @@ class Listener:
 
     def _begin(self, at_s: float) -> None:
         """Begin to hear, from rest, at a time of the stream."""
+        from audio.gate import Gate
         from audio.voice import VoiceDetector, level_dbfs
 
-        self.engine.backend.reset()
-        self._stream = self.engine.encoder.stream()
-        self._voice = VoiceDetector()
-        rules = [Rule(info.word, info.calibration.threshold, info.duration_s, info.lag_s) for info in (word.info for word in self.words)]
-        self._detector, self._near = Detector(rules, self.engine.step_s), NearMissDetector(rules, self.engine.step_s)
+        self._voice, self._gate = VoiceDetector(), Gate() if self._gated else None
+        self._voiced: list[bool] = []  # of the last frames, as many as may pass the gate late
+        self._frames = 0  # of voice activity so far
         self._heard, self._start_s = 0, at_s
-        self.scores = np.full(len(self.words), -np.inf, np.float32)
-        self.near_misses: list[NearMiss] = []
         self.level_dbfs = level_dbfs(np.zeros(0, np.float32))
         self.speech = False
+        self.near_misses: list[NearMiss] = []
+        self._rest(at_s)
+
+    def _rest(self, at_s: float) -> None:
+        """Put encoder, networks and detectors to rest; what they hear next begins at a time of the stream."""
+        self.engine.backend.reset()
+        self._stream = self.engine.encoder.stream()
+        rules = [Rule(info.word, info.calibration.threshold, info.duration_s, info.lag_s) for info in (word.info for word in self.words)]
+        self._detector, self._near = Detector(rules, self.engine.step_s), NearMissDetector(rules, self.engine.step_s)
+        self._origin_s = at_s
+        self.scores = np.full(len(self.words), -np.inf, np.float32)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the room is silent and the networks are spared it."""
+        return self._gate is not None and not self._gate.is_open
 
     @property
     def time_s(self) -> float:
@@ -126,19 +149,48 @@ class Listener:
         self.level_dbfs = level_dbfs(samples)
         smoothed = self._voice.push(samples)
         self.speech = any(smoothed) if smoothed else self.speech
-        raw = self.engine.backend.process(self._stream.push(samples))
-        scores = normalise(raw, self.words)
+        self.near_misses = []
+        voiced = self._voice.raw  # unsmoothed: the edges of a word must not carry a hangover
+        if self._gate is None:
+            return self._hear(samples, voiced)
+        return self._hear_through(self._gate, samples, voiced)
+
+    def _hear_through(self, gate: "Gate", samples: NDArray[np.float32], voiced: Sequence[bool]) -> list[Detection]:
+        """Hear what passes the gate, each passage from rest."""
+        from audio.constants import SAMPLE_RATE
+        from audio.gate import PRE_ROLL
+        from audio.voice import FRAME
+
+        self._frames += len(voiced)
+        self._voiced += voiced
+        told: list[Detection] = []
+        for passage in gate.push(samples):
+            if passage.opens:
+                self._rest(self._start_s + passage.start / SAMPLE_RATE)
+            first = passage.start // FRAME - (self._frames - len(self._voiced))
+            told += self._hear(passage.samples, self._voiced[first : first + len(passage.samples) // FRAME])
+            if passage.closes:
+                told += self._told(self._detector.flush())
+                self.scores = np.full(len(self.words), -np.inf, np.float32)
+        del self._voiced[:-PRE_ROLL]
+        return told
+
+    def _hear(self, samples: NDArray[np.float32], voiced: Sequence[bool]) -> list[Detection]:
+        """Let the networks hear samples; voice activity of the 20 ms frames that they complete stands beside them."""
+        scores = normalise(self.engine.backend.process(self._stream.push(samples)), self.words)
         if len(scores):
             self.scores = scores[-1]
-        self.near_misses = [near._replace(time_s=round(near.time_s + self._start_s, 3)) for near in self._near.push(scores)]
+        near_misses = [near._replace(time_s=round(near.time_s + self._origin_s, 3)) for near in self._near.push(scores)]
+        self.near_misses += near_misses
         if self.on_near_miss:
-            for near in self.near_misses:
+            for near in near_misses:
                 self.on_near_miss(near)
-        return self._told(self._detector.push(scores, self._voice.raw))  # unsmoothed: the edges of a word must not carry a hangover
+        return self._told(self._detector.push(scores, voiced))
 
     def flush(self) -> list[Detection]:
         """End the stream: a word that is being recognised is told now."""
-        return self._told(self._detector.flush())
+        left = self._hear(self._gate.flush(), ()) if self._gate is not None else []
+        return left + self._told(self._detector.flush())
 
     def skip(self, seconds: float) -> list[Detection]:
         """Pass over sound that is not heard, while listening is muted or the microphone is away; what follows is heard from rest.
@@ -176,8 +228,8 @@ class Listener:
 
     def _told(self, detections: list[Detection]) -> list[Detection]:
         """Shift detections to the time of the stream and hand them to the callback."""
-        if self._start_s:
-            start = self._start_s
+        if self._origin_s:
+            start = self._origin_s
             detections = [d._replace(start_s=round(d.start_s + start, 3), end_s=round(d.end_s + start, 3)) for d in detections]
         if self.on_detection:
             for detection in detections:

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import logging
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,14 +25,15 @@ from wyoming.ping import Ping, Pong
 from wyoming.wake import Detect, Detection, NotDetected
 
 from app import wire
+from app.engine import listening_backend
 from app.errors import AppError, StoreError
 from app.live import Listener
+from app.portable import on_terminate_in_loop
 from app.store import WordStore
 from app.watch import StoreWatch
 from app.wire import ProtocolError, Sound, read_event
 from audio.constants import SAMPLE_RATE
 from audio.errors import AudioError
-from hardware import open_backend
 
 log = logging.getLogger("sayonce")
 
@@ -80,7 +80,7 @@ class Words:
         try:
             # A new backend: streams that are being heard go on with the old one until their next block.
             if engine is not None:
-                backend = open_backend(self._backend)
+                backend = listening_backend(self._backend)
                 backend.load(engine.model.config.learner, engine.model.weights)
                 engine = dataclasses.replace(engine, backend=backend)
             self.listener = Listener(found, self._model, self._backend, engine=engine) if found else None
@@ -324,8 +324,7 @@ async def serve(words: Words, uri: str) -> bool:
         True when the process was asked to terminate.
     """
     terminated = asyncio.Event()
-    with contextlib.suppress(NotImplementedError, RuntimeError):  # else the handler of the process raises in whatever task is running
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
+    on_terminate_in_loop(terminated.set)  # else the handler of the process raises in whatever task is running
     async with WakeServer(words).open(uri) as address:
         log.info("serving wake words at %s; Ctrl-C ends", address)
         return await terminated.wait()

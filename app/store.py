@@ -1,82 +1,28 @@
-"""The word store: one safetensors file per enrolled word.
+"""The word store: a folder with one file per enrolled word (`app.word_file`).
 
-A file is replaced in one step (written beside it, flushed to the disk, renamed), so a reader sees the old word or the new one and a crash loses
-nothing; a lock keeps two programs from undoing each other's changes. Nothing in a file is ever executed. A file that is damaged or not ours is
-named in a warning and passed over: one bad file does not silence the other words.
+A change happens as a whole or not at all, whatever interrupts it (`app.transaction`), so a crash loses nothing; a lock keeps two programs from
+undoing each other's changes, and ends with the program that held it. A file that is damaged or not ours is named in a warning and passed over: one
+bad file does not silence the other words.
 """
 
-import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from app.errors import StoreError
 from app.names import SUFFIX, clean, file_name
-from priming.atomic import PARTIAL, write_atomically
-from priming.calibration import Calibration
+from app.portable import lock
+from app.transaction import PENDING, change, finish, sweep
+from app.word_file import ShotInfo, StoredWord, WordInfo, encode, now, read_word
 
-if TYPE_CHECKING:
-    from hardware import Shot
+__all__ = ["ShotInfo", "StoredWord", "WordInfo", "WordStore", "encode", "now", "read_word", "same_model"]
 
 log = logging.getLogger("sayonce")
 
-HEADER = "sayonce_word"  # key of our entry in a safetensors header
 LOCK_SECONDS = 60.0  # how long to wait for another program that is changing the store
-MAX_BYTES = 64 << 20  # a word takes some hundred kB; what is larger is no word
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ShotInfo(_Frozen):
-    """Where an utterance came from and what it was like."""
-
-    source: str  # file name or microphone
-    heard_at: str  # ISO 8601, UTC
-    duration_s: FiniteFloat = Field(gt=0)  # of the speech
-    end_s: FiniteFloat = Field(ge=0)  # where the speech ends in what the network heard
-    level_dbfs: FiniteFloat
-    snr_db: FiniteFloat
-    remarks: tuple[str, ...] = ()  # problems that did not stop it from being learnt
-
-
-class WordInfo(_Frozen):
-    """Everything about an enrolled word that is not an array."""
-
-    version: Literal[1] = 1
-    word: str
-    model: str  # name of a shipped model, or path of its file
-    model_sha256: str
-    created: str  # ISO 8601, UTC
-    calibration: Calibration
-    lag_s: FiniteFloat = Field(ge=0)  # from the end of an utterance to the peak of its score
-    shots: tuple[ShotInfo, ...] = Field(min_length=1)
-
-    @property
-    def duration_s(self) -> float:
-        """Mean length of the utterances."""
-        return sum(shot.duration_s for shot in self.shots) / len(self.shots)
-
-
-class StoredWord(_Frozen):
-    """An enrolled word: its description and what each utterance taught."""
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
-
-    info: WordInfo
-    shots: tuple[Any, ...]  # of hardware.Shot, one for each of info.shots
-
-
-def now() -> str:
-    """Return the time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+READINGS = 3  # of a store that another program is changing meanwhile
 
 
 def default_directory() -> Path:
@@ -103,16 +49,22 @@ class WordStore:
 
     def words(self) -> list[StoredWord]:
         """Read every word, sorted by name; files that cannot be used are named in a warning."""
-        found = []
-        for path in sorted(self.directory.glob(f"*{SUFFIX}")) if self.directory.is_dir() else []:
-            try:
-                found.append(read_word(path))
-            except FileNotFoundError:
-                continue  # removed by another program since the folder was listed
-            except StoreError as error:
-                log.warning("passed over %s", error)
-            except OSError as error:
-                log.warning("passed over %s: %s", path, error.strerror or error)
+        found: list[StoredWord] = []
+        for _ in range(READINGS):
+            self._settle()
+            found, gone = [], False
+            for path in sorted(self.directory.glob(f"*{SUFFIX}")) if self.directory.is_dir() else []:
+                try:
+                    found.append(read_word(path))
+                except FileNotFoundError:
+                    gone = True  # another program is changing the store: read what it makes of it
+                    break
+                except StoreError as error:
+                    log.warning("passed over %s", error)
+                except OSError as error:
+                    log.warning("passed over %s: %s", path, error.strerror or error)
+            if not gone:
+                break
         return sorted(found, key=lambda word: word.info.word)
 
     def get(self, word: str) -> StoredWord | None:
@@ -121,8 +73,10 @@ class WordStore:
         Raises:
             StoreError: the name is no word's, or its file is damaged.
         """
+        path = self._path(clean(word))
+        self._settle()
         try:
-            return read_word(self._path(clean(word)))
+            return read_word(path)
         except FileNotFoundError:
             return None
 
@@ -145,23 +99,24 @@ class WordStore:
         Raises:
             StoreError: another program held it for a minute.
         """
-        from filelock import FileLock, Timeout
-
         self.directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.directory / ".lock", timeout=LOCK_SECONDS):
-                for left in self.directory.glob(f".*{PARTIAL}"):  # only the holder of the lock writes: these are of a program that was killed
-                    left.unlink(missing_ok=True)
-                yield
-        except Timeout:
-            raise StoreError(f"another program has held {self.directory} for {LOCK_SECONDS:.0f} s; end it and try again") from None
+        with lock(self.directory / ".lock", LOCK_SECONDS):
+            finish(self.directory)  # only the holder of the lock writes: what is found here, a program that was killed has left
+            sweep(self.directory)
+            yield
 
-    def put(self, word: StoredWord) -> None:
-        """Write a word, in one step; hold the lock when it is made from what was read."""
-        write_atomically(self._path(word.info.word), encode(word), private=True)
+    def put(self, *words: StoredWord) -> None:
+        """Write words, all of them or none; hold the lock when they are made from what was read.
+
+        Raises:
+            StoreError: one is too large.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        change(self.directory, {file_name(word.info.word): encode(word) for word in words})
 
     def contents(self, word: str) -> bytes | None:
         """Return the bytes of a word's file, or None: what `undo` goes by."""
+        self._settle()
         try:
             return self._path(clean(word)).read_bytes()
         except FileNotFoundError:
@@ -181,10 +136,7 @@ class WordStore:
         with self.locked():
             if self.contents(word) != written:
                 return False
-            if before is None:
-                self._path(clean(word)).unlink(missing_ok=True)
-            else:
-                write_atomically(self._path(clean(word)), before, private=True)
+            change(self.directory, {file_name(clean(word)): before})
             return True
 
     def remove(self, *words: str) -> None:
@@ -193,13 +145,12 @@ class WordStore:
         Raises:
             StoreError: one is not enrolled.
         """
+        names = [clean(word) for word in words]
         with self.locked():
-            paths = [self._path(clean(word)) for word in words]
-            for word, path in zip(words, paths, strict=True):
-                if not path.exists():
-                    self.require(word)
-            for path in paths:
-                path.unlink(missing_ok=True)
+            for name in names:
+                if not self._path(name).exists():
+                    self.require(name)
+            change(self.directory, dict.fromkeys(map(file_name, names)))
 
     def rename(self, word: str, new: str) -> None:
         """Give a word another name.
@@ -214,78 +165,20 @@ class WordStore:
                 return
             if self._path(name).exists():
                 raise StoreError(f"'{name}' is enrolled already; remove it first")
-            self.put(StoredWord(info=found.info.model_copy(update={"word": name}), shots=found.shots))
-            self._path(found.info.word).unlink()
+            renamed = StoredWord(info=found.info.model_copy(update={"word": name}), shots=found.shots)
+            change(self.directory, {file_name(name): encode(renamed), file_name(found.info.word): None})
+
+    def _settle(self) -> None:
+        """Complete a change that counts but was interrupted."""
+        if (self.directory / PENDING).exists():
+            try:
+                with self.locked():
+                    pass
+            except OSError as error:
+                log.warning("an interrupted change of %s cannot be completed: %s", self.directory, error.strerror or error)
 
     def _path(self, name: str) -> Path:
         return self.directory / file_name(name)
-
-
-def encode(word: StoredWord) -> bytes:
-    """Serialise a word: arrays as tensors `shots.<k>.<field>`, spikes eight to a byte, the description in the header."""
-    import numpy as np
-    from safetensors.numpy import save
-
-    tensors: dict[str, Any] = {}
-    steps = []
-    for k, shot in enumerate(word.shots):
-        lengths = {}
-        for field in shot._fields:
-            array = np.ascontiguousarray(getattr(shot, field))
-            if array.dtype == np.uint8:  # spikes
-                lengths[field] = array.shape[-1]
-                array = np.packbits(array, axis=-1)
-            tensors[f"shots.{k}.{field}"] = array
-        steps.append(lengths)
-    return save(tensors, metadata={HEADER: word.info.model_dump_json(), "channels": json.dumps(steps)})
-
-
-def read_word(path: Path) -> StoredWord:
-    """Read the file of a word.
-
-    Raises:
-        FileNotFoundError: there is none.
-        StoreError: it is damaged or no word of ours.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if path.stat().st_size > MAX_BYTES:
-        raise StoreError(f"{path}: too large for an enrolled word; move it elsewhere")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            if HEADER not in header:
-                raise StoreError(f"{path}: not an enrolled word; move it elsewhere")
-            info = WordInfo.model_validate_json(header[HEADER])
-            channels = json.loads(header["channels"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        shots = tuple(_shot(tensors, channels[k], k) for k in range(len(info.shots)))
-    except (SafetensorError, ValidationError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{path}: damaged; remove it and enroll the word again") from None
-    if file_name(info.word) != path.name:
-        raise StoreError(f"{path}: holds the word '{info.word}' under another file name; rename words with `app words rename`")
-    return StoredWord(info=info, shots=shots)
-
-
-def _shot(tensors: Mapping[str, Any], channels: Mapping[str, int], k: int) -> "Shot":
-    """Rebuild one shot and check that its arrays fit together."""
-    import numpy as np
-
-    from hardware import Shot
-
-    arrays = {}
-    for field in Shot._fields:
-        array = tensors[f"shots.{k}.{field}"]
-        if field in channels:
-            array = np.unpackbits(array, axis=-1, count=int(channels[field]))
-        if not np.isfinite(array).all():
-            raise ValueError(field)
-        arrays[field] = array
-    if len({len(array) for array in arrays.values() if array.ndim == 2}) != 1:
-        raise ValueError("steps differ")
-    return Shot(**arrays)
 
 
 def same_model(words: Sequence[StoredWord], sha256: str, reference: str) -> list[StoredWord]:
@@ -301,6 +194,13 @@ def same_model(words: Sequence[StoredWord], sha256: str, reference: str) -> list
     """
     for word in words:
         if word.info.model_sha256 != sha256:
-            remedy = f"listen with --model {word.info.model}" if word.info.model != reference else "the model has changed since"
-            log.warning("passed over '%s': enrolled under another model; %s, or enroll it again with --replace", word.info.word, remedy)
+            remedies = (
+                []
+                if word.info.forgotten
+                else [f'`app words upgrade "{word.info.word}" --model {reference}` learns it anew if the encoder is the same']
+            )
+            if word.info.model != reference:
+                remedies.insert(0, f"listen with --model {word.info.model}")
+            what = "enrolled under another model" if word.info.model != reference else "enrolled under another version of the model"
+            log.warning("passed over '%s': %s; %s", word.info.word, what, ", or ".join([*remedies, "enroll it again with --replace"]))
     return [word for word in words if word.info.model_sha256 == sha256]

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from app.detector import Detection
-    from app.enrolment import Neighbour
     from app.events import Event
     from app.live import Listener
     from app.near_misses import NearMiss
+    from app.safety import Neighbour
     from app.session import Session
     from app.store import StoredWord
 

@@ -18,13 +18,13 @@ HELP = "Say it once: a spiking network learns a spoken command from one utteranc
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "context_settings": {"help_option_names": ["-h", "--help"]}}
 
 cli = typer.Typer(help=HELP, **PLAIN)
-words = typer.Typer(help="List, show, set, rename and remove enrolled words.", invoke_without_command=True, **PLAIN)
+words = typer.Typer(help="List, show, set, rename, remove, export, import and upgrade enrolled words.", invoke_without_command=True, **PLAIN)
 cli.add_typer(words, name="words")
 
 Word = Annotated[str, typer.Argument(metavar="WORD", help="The word; several in quotes.", show_default=False)]
 Words = Annotated[str | None, typer.Option("--words", metavar="DIR", help="Word store [default: SAYONCE_HOME, else the user's data folder].")]
 Model = Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="Primed model: embedding, mel or a file.")]
-Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where the network runs.")]
+Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where the network runs: torch, fixed, nest or spinnaker.")]
 Device = Annotated[str | None, typer.Option("--device", metavar="ID", help="Microphone: number or name, as `app devices` shows.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 PerHour = Annotated[float | None, typer.Option("--false-accepts-per-hour", metavar="F", help="What the threshold aims at [default: 1].")]
@@ -34,9 +34,11 @@ Data = Annotated[str, typer.Option("--data", metavar="DIR", help="Folder of reco
 
 @cli.command()
 def prime(
-    data: Data,
-    out: Annotated[str, typer.Option("--out", metavar="MODEL", help="File to write the primed model to.", show_default=False)],
+    data: Annotated[str | None, typer.Option("--data", metavar="DIR", help="Folder of recordings; needed.", show_default=False)] = None,
+    out: Annotated[str | None, typer.Option("--out", metavar="MODEL", help="File to write the primed model to; needed.", show_default=False)] = None,
     encoder: Annotated[str, typer.Option("--encoder", metavar="embedding|mel", help="What turns sound into spikes.")] = "embedding",
+    cell: Annotated[str | None, typer.Option("--cell", metavar="lif|alif|adlif|board", help="Of the neurons; board is SpiNNaker's.")] = None,
+    distil: Annotated[float, typer.Option("--distil", metavar="SHARE", help="Share of the budget in which mel first imitates the embedding.")] = 0.0,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Stop after this time.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Stop after this many outer steps.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside MODEL.")] = False,
@@ -46,10 +48,45 @@ def prime(
         str | None,
         typer.Option("--sources", metavar="NAMES", help="Of words: commands, aligned, context, pairs, splices, synthetic; a weight as in pairs=0.5."),
     ] = None,
+    theta: Annotated[str | None, typer.Option("--theta", metavar="rates|weights|init|init+lsg", help="What is primed [default: init+lsg].")] = None,
+    broadcast: Annotated[
+        str | None, typer.Option("--broadcast", metavar="symmetric|random|learned", help="Of the readout error; rates and init [default: symmetric].")
+    ] = None,
+    inner: Annotated[
+        str | None, typer.Option("--inner", metavar="eprop|bptt", help="What changes the weights of a word; init [default: eprop].")
+    ] = None,
+    rates: Annotated[str | None, typer.Option("--rates", metavar="projection|synapse", help="What has its own rate [default: projection].")] = None,
+    start: Annotated[str | None, typer.Option("--start", metavar="NAME|FILE", help="A primed model to go on from.")] = None,
+    optimizer: Annotated[str | None, typer.Option("--optimizer", metavar="bptt|es", help="Of the outer loop [default: bptt].")] = None,
+    backend: Annotated[str | None, typer.Option("--backend", metavar="NAME", help="On which es lets candidates learn [default: torch].")] = None,
+    evolve: Annotated[
+        list[str] | None, typer.Option("--evolve", metavar="NAME", help="How tensors that es moves begin; repeat [default: all].")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option("--patience", metavar="N", help="Stop after N validations without a better one; keep the best.")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of PrimeConfig; repeat.")] = None,
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option("--compare", metavar="MODEL MODEL", help="Prime nothing: show how two runs differ, and their figures.")
+    ] = None,
 ) -> Call:
     """Prime a network so that it learns words from one utterance."""
-    budget: dict[str, Any] = {"minutes": minutes, "steps": steps, "resume": resume}
-    return _deferred("prime", data=data, out=out, encoder=encoder, device=device, seed=seed, sources=sources, **budget)
+    if compare is not None:
+        return _deferred("prime", "compare", first=compare[0], second=compare[1])
+    if data is None or out is None:
+        raise typer.BadParameter("--data and --out are needed.")
+    asked: dict[str, Any] = {
+        "theta": theta,
+        "broadcast": broadcast,
+        "inner": inner,
+        "rates": rates,
+        "start": start,
+        "optimizer": optimizer,
+        "backend": backend,
+    }
+    asked |= {"evolve": evolve or None, "patience": patience}
+    budget: dict[str, Any] = {"distil": distil, "minutes": minutes, "steps": steps, "resume": resume, "asked": asked, "settings": settings or []}
+    return _deferred("prime", data=data, out=out, encoder=encoder, cell=cell, device=device, seed=seed, sources=sources, **budget)
 
 
 @cli.command()
@@ -63,10 +100,12 @@ def enroll(
     replace: Annotated[bool, typer.Option("--replace", help="Forget earlier shots of the word.")] = False,
     per_hour: PerHour = None,
     threshold: Threshold = None,
+    forget_utterance: Annotated[bool, typer.Option("--forget-utterance", help="Keep what was learnt without the spikes that were heard.")] = False,
     as_json: Json = False,
 ) -> Call:
     """Learn a word from one utterance."""
-    options: dict[str, Any] = {"replace": replace, "per_hour": per_hour, "threshold": threshold, "as_json": as_json}
+    acceptance: dict[str, Any] = {"per_hour": per_hour, "threshold": threshold}
+    options: dict[str, Any] = {"replace": replace, "forget_utterance": forget_utterance, "as_json": as_json, **acceptance}
     return _deferred("enroll", word=word, files=files or [], model=model, words=words, backend=backend, device=device, **options)
 
 
@@ -88,11 +127,13 @@ def listen(
         str | None, typer.Option("--record-detections", metavar="DIR", help="Keep the sound around detections, which is not kept otherwise.")
     ] = None,
     events: Annotated[bool, typer.Option("--events", help="JSON of near misses, changes of state and a heartbeat too.")] = False,
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Let the networks hear silence too.")] = False,
     as_json: Json = False,
 ) -> Call:
     """Listen for the enrolled words; SIGUSR1 or space pauses and resumes."""
     pcm = {"rate": rate, "channels": channels, "sample_format": sample_format}
     options: dict[str, Any] = {"near_misses": near_misses, "execute": execute, "recordings": recordings, "events": events, "as_json": as_json}
+    options["gate"] = not no_gate
     return _deferred("listen", source=source, words=words, model=model, backend=backend, device=device, pcm=pcm, **options)
 
 
@@ -186,12 +227,57 @@ def words_remove(
     return _deferred("words", "remove", names=names, words=words)
 
 
+@words.command("export")
+def words_export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Bundle to write.", show_default=False)],
+    names: Annotated[list[str] | None, typer.Argument(metavar="WORD...", help="Words to put into it [default: all].", show_default=False)] = None,
+    words: Words = None,
+) -> Call:
+    """Write words into one file, for another machine."""
+    return _deferred("words", "export_words", file=file, names=names or [], words=words)
+
+
+@words.command("import")
+def words_import(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Bundle that `app words export` wrote.", show_default=False)],
+    words: Words = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="FILE", help="Model of your own that words were enrolled under.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace words of the same name.")] = False,
+    backend: Backend = "torch",
+) -> Call:
+    """Take over the words of a bundle, all of them or none."""
+    return _deferred("words", "import_words", file=file, words=words, model=model, replace=replace, backend=backend)
+
+
+@words.command("upgrade")
+def words_upgrade(
+    names: Annotated[list[str] | None, typer.Argument(metavar="WORD...", help="Words to learn anew [default: all].", show_default=False)] = None,
+    words: Words = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="Model to use [default: each word's own, as it is now].")] = None,
+    backend: Backend = "torch",
+) -> Call:
+    """Learn words anew under another model, from the utterances that were kept."""
+    return _deferred("words", "upgrade_words", names=names or [], words=words, model=model, backend=backend)
+
+
 @cli.command()
 def devices(
     levels: Annotated[bool, typer.Option("--levels", help="Measure each one's level for a second: say something.")] = False, as_json: Json = False
 ) -> Call:
     """List the microphones."""
     return _deferred("devices", levels=levels, as_json=as_json)
+
+
+@cli.command("map")
+def map_model(
+    model: Model = None,
+    board: Annotated[str, typer.Option("--board", metavar="spin3|spin5", help="Kind of SpiNNaker board.")] = "spin5",
+    count: Annotated[int, typer.Option("--words", metavar="N", help="Words enrolled.")] = 10,
+    analytic: Annotated[bool, typer.Option("--analytic", help="Count only; do not ask sPyNNaker where it is installed.")] = False,
+    as_json: Json = False,
+) -> Call:
+    """Count what a model takes of a SpiNNaker board."""
+    return _deferred("map", model=model, board=board, words=count, analytic=analytic, as_json=as_json)
 
 
 @cli.command()
@@ -223,7 +309,7 @@ def _deferred(command: str, function: str = "run", **options: Any) -> Call:
     """Return the call of a verb, to be made outside the parser, which would answer interrupts and closed pipes in its own way."""
 
     def call() -> None:
-        if command in ("enroll", "listen", "serve", "demo", "evaluate_stream"):
+        if command in ("enroll", "listen", "serve", "demo", "evaluate_stream") or function in ("import_words", "upgrade_words"):
             os.environ.setdefault("OMP_NUM_THREADS", "1")  # a step of a small network is over before a second thread has woken up
         getattr(importlib.import_module(f"app.commands.{command}"), function)(**options)
 

@@ -34,6 +34,7 @@ class Shot(NamedTuple):
     """What one utterance taught, small enough to keep: the factors of the weight changes rather than the matrices.
 
     The changes are -eta_in factor^T (h - c) and -eta_rec factor^T recurrent, with h = (inputs, features) and the model's learning rates and centre c.
+    A word whose utterance was forgotten has whole numbers, int8, in place of spikes (`app.forgetting`).
     """
 
     factor: NDArray[np.float32]  # [T, N] e-prop factors
@@ -109,13 +110,47 @@ class Backend(Protocol):
         """
 
 
+def check_scheme(name: str, config: "LearnerConfig", runs: Sequence[str] = ("init+lsg",)) -> None:
+    """Check that a backend can run what a model was primed for.
+
+    Args:
+        name: of the backend.
+        config: of the model's learner.
+        runs: the choices of theta (`snn.schemes`) that it can run.
+
+    Raises:
+        BackendError: the model learns words in another way.
+    """
+    if config.theta not in runs:
+        known = ", ".join(runs)
+        raise BackendError(f"this model was primed with theta '{config.theta}' and the backend '{name}' runs {known}: take another backend or model")
+
+
 def _torch() -> Backend:
     from hardware.torch_backend import TorchBackend
 
     return TorchBackend()
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"torch": _torch}
+def _fixed() -> Backend:
+    from hardware.fixed.backend import FixedBackend
+
+    return FixedBackend()
+
+
+def _nest() -> Backend:
+    from hardware.nest.backend import NestBackend
+
+    return NestBackend()
+
+
+def _spinnaker() -> Backend:
+    from hardware.spinnaker.backend import SpinnakerBackend
+
+    return SpinnakerBackend()
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"fixed": _fixed, "nest": _nest, "spinnaker": _spinnaker, "torch": _torch}
 
 
 def open_backend(name: str) -> Backend:

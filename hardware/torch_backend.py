@@ -14,11 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hardware.backend import BackendError, Capabilities, Shot, Trace
-from snn import eprop, features, lsg, network, readout
+from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
+from hardware.heard import Heard
+from hardware.numpy_cells import Adlif, Alif, Board, Cell
+from snn import broadcast, eprop, features, lsg, network, readout, schemes
+from snn.cells.adlif import AdlifParams
+from snn.cells.board import BoardParams
 from snn.config import LearnerConfig
 from snn.learner import readout_inputs
-from snn.populations import cell_params, lsg_weights, without_autapses
+from snn.populations import cell_params, without_autapses
 
 MAX_STEPS = 1000  # of one utterance: a learning accumulator must not run for ever
 AGREEMENT = 1e-3  # largest relative difference between online traces and kept factors, in float32
@@ -40,20 +44,38 @@ class _Features:
         return torch.cat([x, sent[:, -self._last :]], 1)
 
 
+class _Networks:
+    """Learning networks that do not learn: their cells without what only learning needs."""
+
+    def __init__(self, params: network.Params, shape: tuple[int, ...]) -> None:
+        kind = {AdlifParams: Adlif, BoardParams: Board}.get(type(params), Alif)
+        self._cell: Cell = kind(shape, *(value.numpy() for value in params if isinstance(value, Tensor)))
+        self.z = torch.from_numpy(self._cell.z)  # [W, Q, N] spikes of the last step
+
+    def step(self, current: Tensor) -> Tensor:
+        """Advance by one step with the summed input [W, Q, N]; return the spikes, which are valid until the next step."""
+        self._cell.step(current.numpy())
+        return self.z
+
+
 class _Readout:
     """The readout units and their delay lines, one step at a time for Q parallel streams."""
 
     def __init__(self, config: LearnerConfig, weights: Mapping[str, Tensor], streams: int) -> None:
         self._kappa, self._delays = config.readout_kappa, config.delays
         self._inputs, self._gain = readout_inputs(weights), weights["readout.gain"]
-        self._units = torch.zeros(streams, config.projection)
+        self.units = torch.zeros(streams, config.projection)  # [Q, K]
         depth = max(config.delays) + 1
-        self._line: deque[Tensor] = deque([self._units] * depth, maxlen=depth)
+        self._line: deque[Tensor] = deque([self.units] * depth, maxlen=depth)
 
     def step(self, heard: Tensor) -> Tensor:
         """Advance by what is heard, [Q, H]; return the features f [Q, D, K]."""
-        self._units = self._kappa * self._units + (1 - self._kappa) * readout.drive(heard, *self._inputs)
-        self._line.append(self._units)
+        self.units = self._kappa * self.units + (1 - self._kappa) * readout.drive(heard, *self._inputs)
+        return self.follow(self.units)
+
+    def follow(self, units: Tensor) -> Tensor:
+        """Take in the next units [Q, K]; return the features f [Q, D, K]."""
+        self._line.append(units)
         return torch.stack([self._line[-1 - d] for d in self._delays], 1) * self._gain
 
 
@@ -61,7 +83,7 @@ class TorchBackend:
     """Runs a primed network on the CPU; see `hardware.backend.Backend`."""
 
     name = "torch"
-    capabilities = Capabilities(cells=("lif", "alif", "adlif"), plasticity="online e-prop in the emulator", live_input=True)
+    capabilities = Capabilities(cells=("lif", "alif", "adlif", "board"), plasticity="online e-prop in the emulator", live_input=True)
 
     def __init__(self) -> None:
         self._config: LearnerConfig | None = None
@@ -69,13 +91,14 @@ class TorchBackend:
     @torch.no_grad()
     def load(self, config: LearnerConfig, weights: Mapping[str, Tensor]) -> None:
         """Load a primed network; see `Backend.load`."""
+        check_scheme(self.name, config, runs=("rates", "init", "init+lsg"))
         self._config = config
         self._weights = {name: tensor.detach().to(torch.float32) for name, tensor in weights.items()}
         self._params = cell_params(config, self._weights)
         self._cell = network.cell_of(self._params)
         self._w_in, self._w_rec = self._weights["w_in"], without_autapses(self._weights["w_rec"])
-        self._bias, self._center = self._weights["bias"], self._weights["center"]
-        self._rate_in, self._rate_rec = (float(self._weights[f"log_rate_{name}"].exp()) for name in ("in", "rec"))
+        self._bias, self._center, self._kappa = self._weights["bias"], self._weights["center"], config.readout_kappa
+        self._rate_in, self._rate_rec = (self._weights[f"log_rate_{name}"].exp() for name in ("in", "rec"))  # of a projection, or of each synapse
         self._words: list[Sequence[Shot]] = []
         self.deploy([])
 
@@ -103,22 +126,25 @@ class TorchBackend:
         x_all = self._spikes(spikes)
         if not 0 < len(spikes) <= MAX_STEPS:
             raise BackendError(f"an utterance has {len(spikes)} steps; between 1 and {MAX_STEPS} can be learnt")
-        primed = lsg_weights(config, self._weights)
-        generator = lsg.OnlineLsg(primed, torch.float32)
-        online_in = eprop.OnlineEprop(tuple(self._w_in.shape), self._params, torch.float32)
-        online_rec = eprop.OnlineEprop(tuple(self._w_rec.shape), self._params, torch.float32)
+        if config.inner == "bptt":
+            raise BackendError(
+                "this model was primed to learn by back-propagation through time, which no device runs: take one primed with --inner eprop"
+            )
+        source = schemes.online(config, self._weights, len(x_all))
+        online_in = eprop.OnlineEprop(tuple(self._w_in.shape), self._params, torch.float32, source.kappa)
+        online_rec = eprop.OnlineEprop(tuple(self._w_rec.shape), self._params, torch.float32, source.kappa)
         population, units = _Features(config, self._weights, streams=1), _Readout(config, self._weights, streams=1)
         word = torch.zeros(len(config.delays), config.projection)
         state: Any = self._cell.initial_state((config.neurons,), torch.float32)
         heard_all, recurrent, psis, signals, fired = [], [], [], [], []
-        for x, marked in zip(x_all, lsg.gate_profile(len(x_all), primed), strict=True):
+        for x, marked in zip(x_all, lsg.profile_gate(len(x_all), self._weights["lsg.profile"]), strict=True):
             heard, arrived = population.step(x[None])[0], state.z
             spiking = torch.ones(())
             if config.plastic:
                 out, state = self._cell.step(self._w_in @ heard + self._w_rec @ arrived + self._bias, state, self._params)
-                signal, spiking = generator.step(heard, out.z)
-                online_in.step(heard - self._center, out.psi, signal)
-                online_rec.step(arrived, out.psi, signal)
+                signal, spiking = source.step(heard, out.z)
+                online_in.step(heard - self._center, out.psi, signal, out.z)
+                online_rec.step(arrived, out.psi, signal, out.z)
                 psis.append(out.psi)
                 signals.append(signal)
                 fired.append(out.z)
@@ -128,7 +154,7 @@ class TorchBackend:
         heard = torch.stack(heard_all)
         silent = torch.zeros(len(x_all), config.neurons)
         psi, signal_all, z, sent = (torch.stack(rows) if rows else silent for rows in (psis, signals, fired, recurrent))
-        factor = eprop.factors(psi, signal_all, self._params)
+        factor = eprop.factors(psi, broadcast.filtered_back(signal_all, source.kappa), self._params, z)
         for online, presynaptic in ((online_in, heard - self._center), (online_rec, sent)):
             kept = eprop.gradient(factor, presynaptic)
             if not bool((online.gradient - kept).abs().max() <= AGREEMENT * (1e-6 + online.gradient.abs().max())):
@@ -182,20 +208,22 @@ class TorchBackend:
     def _start(self, streams: int) -> None:
         config = self._loaded()
         self._features, self._units = _Features(config, self._weights, streams), _Readout(config, self._weights, streams)
-        self._state: Any = self._cell.initial_state((len(self._words), streams, config.neurons), torch.float32)
+        self._networks = _Networks(self._params, (len(self._words), streams, config.neurons))
         self._filtered = torch.zeros(len(self._words), streams, config.neurons)
 
     def _step(self, x: Tensor) -> Tensor:
         """Hear one step x [Q, I]; return scores [W, Q]."""
-        config = self._loaded()
         heard = self._features.step(x)
-        seen = self._units.step(heard).reshape(len(x), -1)  # [Q, D K]
-        compared = self._compared @ (seen / (seen.square().sum(1, keepdim=True) + readout.EPSILON).sqrt()).T
-        if not config.plastic:
+        seen = self._units.step(heard).flatten(1)  # [Q, D K]
+        return self._answer(heard, seen, _norms(seen))
+
+    def _answer(self, heard: Tensor, seen: Tensor, norms: Tensor) -> Tensor:
+        """Let the words hear what the shared part made of a step: h [Q, H], f [Q, D K] and its norms [Q, 1]; return scores [W, Q]."""
+        compared = self._compared @ (seen / norms).T
+        if not self._loaded().plastic:
             return compared
-        current = heard @ self._fast_in.transpose(1, 2) + self._state.z @ self._fast_rec.transpose(1, 2) + self._bias
-        out, self._state = self._cell.step(current, self._state, self._params)
-        self._filtered = config.readout_kappa * self._filtered + (1 - config.readout_kappa) * out.z
+        z = self._networks.step(heard @ self._fast_in.transpose(1, 2) + self._networks.z @ self._fast_rec.transpose(1, 2) + self._bias)
+        self._filtered = self._kappa * self._filtered + (1 - self._kappa) * z
         return compared + self._filtered @ self._weights["readout.learning"]
 
     @torch.no_grad()
@@ -213,7 +241,7 @@ class TorchBackend:
         fired, scores = [], []
         for x in self._spikes(spikes):
             scores.append(self._step(x[None])[0, 0])
-            fired.append(self._state.z[0, 0])
+            fired.append(self._networks.z[0, 0].clone())
         z = torch.stack(fired).numpy()
         return Trace(spikes, z.astype(np.uint8), np.zeros_like(z), torch.stack(scores).numpy())
 
@@ -230,3 +258,48 @@ class TorchBackend:
                 out[index] = torch.stack([self._step(x) for x in x_all]).amax(0).T.numpy()
         self.reset()
         return out
+
+    @property
+    def arithmetic(self) -> str:
+        """See `hardware.heard.HearsOnce`."""
+        return f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}"
+
+    @torch.no_grad()
+    def hear(self, clips: NDArray[np.uint8], features: NDArray[np.uint8] | None = None) -> Heard:
+        """Let what all words share hear clips; see `hardware.heard.HearsOnce`."""
+        config = self._loaded()
+        population, units = _Features(config, self._weights, len(clips)), _Readout(config, self._weights, len(clips))
+        size = (clips.shape[1], len(clips))
+        arrived, shared, norms = [], np.empty((*size, config.projection), np.float32), np.empty(size, np.float32)
+        for t in range(clips.shape[1]):
+            heard = population.step(self._spikes(clips[:, t])) if features is None else self._joined(clips[:, t], features[t])
+            norms[t] = _norms(units.step(heard).flatten(1))[:, 0].numpy()
+            shared[t] = units.units.numpy()
+            arrived.append(np.packbits(heard[:, config.inputs :].numpy().astype(np.uint8), axis=1))
+        self.reset()
+        return Heard(clips, np.stack(arrived), shared, norms)
+
+    def _joined(self, x: NDArray[np.uint8], features: NDArray[np.uint8]) -> Tensor:
+        """Put input spikes [Q, I] and packed spikes of the feature population together: h [Q, H]."""
+        config = self._loaded()
+        heard = np.empty((len(x), config.heard), np.float32)
+        heard[:, : config.inputs] = x
+        heard[:, config.inputs :] = np.unpackbits(features, axis=1, count=config.features[-1])
+        return torch.from_numpy(heard)
+
+    @torch.no_grad()
+    def score_heard(self, heard: Heard) -> NDArray[np.float32]:
+        """Score clips that were heard; see `hardware.heard.HearsOnce`."""
+        self._start(streams=len(heard.inputs))
+        best = torch.full((len(self._words), len(heard.inputs)), -torch.inf)
+        units, norms = torch.from_numpy(heard.units), torch.from_numpy(heard.norms)
+        for t, arrived in enumerate(heard.features):
+            seen = self._units.follow(units[t]).flatten(1)
+            best = torch.maximum(best, self._answer(self._joined(heard.inputs[:, t], arrived), seen, norms[t, :, None]))
+        self.reset()
+        return np.asarray(best.T.numpy())
+
+
+def _norms(seen: Tensor) -> Tensor:
+    """Return the norms [Q, 1] of the readout's features [Q, D K]."""
+    return (seen.square().sum(1, keepdim=True) + readout.EPSILON).sqrt()

@@ -28,10 +28,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from hardware.backend import Backend, Shot
+from hardware.heard import Heard, HearsOnce
 from priming.errors import CalibrationError
 
 if TYPE_CHECKING:
+    from priming.bank import Bank
     from priming.model import PrimedModel
+
+Clips = NDArray[np.uint8]  # [clips, T, I] spikes
 
 PIECE_MS = 1600.0  # normalisation: as long as a spoken command with its surroundings
 PIECES = 200  # that normalisation listens to, evenly over the bank
@@ -144,12 +148,19 @@ def check_threshold(threshold: float) -> None:
         raise CalibrationError(f"a threshold of {threshold:g} cannot be used; give a number above 1, which a tenth of all background passes")
 
 
-def scale_deployed(backend: Backend, model: "PrimedModel") -> list[Scale]:
+def hear_pieces(backend: Backend, model: "PrimedModel") -> list[Heard] | None:
+    """Let what words share hear what scales are taken from, once for all words; None where the backend cannot tell it apart. Leaves it reset."""
+    cut = pieces(model)
+    return [backend.hear(cut[part]) for part in groups(len(cut))] if isinstance(backend, HearsOnce) else None
+
+
+def scale_deployed(backend: Backend, model: "PrimedModel", heard: Sequence[Heard] | None = None) -> list[Scale]:
     """Find how the raw scores of every deployed word are read; leaves the backend reset.
 
     Args:
         backend: with the model loaded and the words deployed.
         model: whose background bank is heard.
+        heard: of `hear_pieces`, which makes it quicker and changes nothing else.
 
     Returns:
         One scale per deployed word, in order.
@@ -157,10 +168,14 @@ def scale_deployed(backend: Backend, model: "PrimedModel") -> list[Scale]:
     Raises:
         CalibrationError: a score is no number.
     """
-    steps = round(PIECE_MS / model.config.learner.step_ms)
-    whole = max(1, len(model.background) // steps)
-    chosen = np.unique(np.linspace(0, whole - 1, min(PIECES, whole)).round().astype(np.int64))
-    low, high = np.quantile(_score(backend, [model.background[k * steps : (k + 1) * steps] for k in chosen.tolist()]), LEVELS, axis=0)  # each [W]
+    if heard is not None and isinstance(backend, HearsOnce):
+        return _scales(_checked(np.concatenate([backend.score_heard(group) for group in heard]).astype(np.float64)))
+    return _scales(_score(backend, list(pieces(model))))
+
+
+def _scales(maxima: NDArray[np.float64]) -> list[Scale]:
+    """Place 0 and 1 by the largest raw scores of W words in pieces, [P, W]."""
+    low, high = np.quantile(maxima, LEVELS, axis=0)  # each [W]
     scales = np.maximum(high - low, SMALLEST_SCALE)
     return [Scale(offset=float(offset), scale=float(scale)) for offset, scale in zip(low, scales, strict=True)]
 
@@ -182,23 +197,74 @@ def calibrate_words(backend: Backend, model: "PrimedModel", words: Sequence[Sequ
     """
     check_rate(per_hour)
     backend.deploy(words)
-    scales = scale_deployed(backend, model)
-    steps = min(round(STRETCH_MS / model.config.learner.step_ms), len(model.background))
-    stretches = [model.background[first : first + steps] for first in range(0, len(model.background) - steps + 1, steps)]
-    maxima = _score(backend, stretches)  # [stretches, W]
+    return _calibrated(backend, model, words, per_hour, _score(backend, list(pieces(model))), _score(backend, list(stretches(model))))
+
+
+def _calibrated(
+    backend: Backend,
+    model: "PrimedModel",
+    words: Sequence[Sequence[Shot]],
+    per_hour: float,
+    in_pieces: NDArray[np.float64],
+    in_stretches: NDArray[np.float64],
+) -> list[Calibration]:
+    """Calibrate the deployed words from their largest raw scores in pieces [P, W] and in stretches [S, W] of the bank."""
+    scales = _scales(in_pieces)
     heard = _score(backend, [shot.inputs for shots in words for shot in shots])  # [shots of all words, W]
     found, first = [], 0
     for w, (shots, scale) in enumerate(zip(words, scales, strict=True)):
-        tail = fit_tail((maxima[:, w] - scale.offset) / scale.scale, steps * model.config.learner.step_ms / 1000)
+        tail = fit_tail((in_stretches[:, w] - scale.offset) / scale.scale, stretch_s(model))
         own = tuple(scale.normalise(float(raw)) for raw in heard[first : first + len(shots), w])
         first += len(shots)
         found.append(Calibration(**scale.model_dump(), threshold=tail.threshold(per_hour), per_hour=per_hour, tail=tail, own=own))
     return found
 
 
-def calibrate(backend: Backend, model: "PrimedModel", shots: Sequence[Shot], per_hour: float = DEFAULT_PER_HOUR) -> Calibration:
-    """Calibrate one word, whether or not it stands out from background; it stays deployed, alone. See `calibrate_words`."""
-    return calibrate_words(backend, model, [shots], per_hour)[0]
+def calibrate(
+    backend: Backend, model: "PrimedModel", shots: Sequence[Shot], per_hour: float = DEFAULT_PER_HOUR, bank: "Bank | None" = None
+) -> Calibration:
+    """Calibrate one word, whether or not it stands out from background; it stays deployed, alone.
+
+    Args:
+        backend: with the model loaded.
+        model: whose background bank is heard.
+        shots: of the word.
+        per_hour: false accepts to aim at.
+        bank: of the model, so that what words share hears it once for all of them; the result is the same to the last bit.
+
+    Returns:
+        The calibration.
+
+    Raises:
+        CalibrationError: a score is no number, or a rate that the bank says nothing about.
+    """
+    if bank is None or not isinstance(backend, HearsOnce):
+        return calibrate_words(backend, model, [shots], per_hour)[0]
+    check_rate(per_hour)
+    in_pieces, in_stretches = bank.maxima(backend, shots)
+    backend.deploy([shots])
+    return _calibrated(backend, model, [shots], per_hour, _checked(in_pieces), _checked(in_stretches))[0]
+
+
+def stretch_maxima(backend: Backend, model: "PrimedModel", shots: Sequence[Shot], bank: "Bank | None" = None) -> NDArray[np.float64]:
+    """Score the stretches of the bank for one word, which may stay deployed, alone.
+
+    Args:
+        backend: with the model loaded.
+        model: whose background bank is heard.
+        shots: of the word.
+        bank: of the model; if the word was the last to be calibrated with it, nothing is heard again.
+
+    Returns:
+        [S] the largest raw score in each stretch.
+
+    Raises:
+        CalibrationError: a score is no number.
+    """
+    if bank is None or not isinstance(backend, HearsOnce):
+        backend.deploy([shots])
+        return _score(backend, list(stretches(model)))[:, 0]
+    return _checked(bank.maxima(backend, shots)[1])[:, 0]
 
 
 def fit_tail(maxima: NDArray[np.float64], stretch_s: float) -> Tail:
@@ -238,14 +304,42 @@ def _likeliest_spread(excess: NDArray[np.float64], censored: int) -> float:
     return float(SPREADS[np.argmax(np.where((left > 0).all(0), likelihood + prior, -np.inf))])
 
 
+def pieces(model: "PrimedModel") -> Clips:
+    """Cut out what the scale is taken from: [P, T, I], evenly over the bank."""
+    cut = _cut(model.background, round(PIECE_MS / model.config.learner.step_ms))
+    return cut[np.unique(np.linspace(0, len(cut) - 1, min(PIECES, len(cut))).round().astype(np.int64))]
+
+
+def stretches(model: "PrimedModel") -> Clips:
+    """Cut out what the tail is fitted to: [S, T, I]."""
+    return _cut(model.background, round(STRETCH_MS / model.config.learner.step_ms))
+
+
+def stretch_s(model: "PrimedModel") -> float:
+    """Return the length of a stretch."""
+    return float(stretches(model).shape[1] * model.config.learner.step_ms / 1000)
+
+
+def _cut(background: NDArray[np.uint8], steps: int) -> Clips:
+    """Cut a bank [T, I] into as many clips of so many steps as it holds; a shorter bank is one clip."""
+    whole = max(1, len(background) // steps)
+    return background[: whole * steps].reshape(whole, -1, background.shape[1])
+
+
+def groups(clips: int, words: int = 1) -> list[slice]:
+    """Divide clips into what is scored together: one alone, then a few at a time where there are many words."""
+    group = max(8, AT_ONCE // max(1, words))
+    return [slice(0, 1), *(slice(first, first + group) for first in range(1, clips, group))]
+
+
 def _score(backend: Backend, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-    """Score clips, a few at a time where there are many words, and check the scores: [clips, W]."""
-    parts, first = [backend.score(clips[:1])], 1
-    group = max(8, AT_ONCE // max(1, parts[0].shape[1]))
-    while first < len(clips):
-        parts.append(backend.score(clips[first : first + group]))
-        first += group
-    scores = np.concatenate(parts).astype(np.float64)
+    """Score clips and check the scores: [clips, W]."""
+    first = backend.score(clips[:1])
+    rest = [backend.score(clips[part]) for part in groups(len(clips), first.shape[1])[1:]]
+    return _checked(np.concatenate([first, *rest]).astype(np.float64))
+
+
+def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(scores).all():
         raise CalibrationError("the network that learnt this word does not answer with numbers; record the word again")
     return scores

@@ -4,8 +4,9 @@ Draws depend on seed and step alone, so nothing else is needed to go on exactly 
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]  # "<weight>.<moment>"
     configuration: str  # JSON of the run's configuration: a run is resumed with the one it was started with
+    history: list[dict[str, Any]] = field(default_factory=list)  # validations so far
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -31,7 +33,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
     tensors = {f"weight/{name}": tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
     tensors |= {f"optimizer/{name}": tensor.detach().cpu().contiguous() for name, tensor in checkpoint.optimizer.items()}
-    state = {"step": checkpoint.step, "elapsed_s": checkpoint.elapsed_s, "configuration": checkpoint.configuration}
+    state = {"step": checkpoint.step, "elapsed_s": checkpoint.elapsed_s, "configuration": checkpoint.configuration, "history": checkpoint.history}
     write_atomically(path, save(tensors, metadata={"sayonce-checkpoint": json.dumps(state)}))
 
 
@@ -52,7 +54,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         for name, tensor in tensors.items():
             part, _, key = name.partition("/")
             parts[part][key] = tensor
-        return Checkpoint(state["step"], state["elapsed_s"], parts["weight"], parts["optimizer"], state["configuration"])
+        return Checkpoint(state["step"], state["elapsed_s"], parts["weight"], parts["optimizer"], state["configuration"], state["history"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no checkpoint that can be resumed: start again without --resume") from error
 

@@ -4,13 +4,15 @@ import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from snn.config import LearnerConfig
+from snn.config import CellName, LearnerConfig
 
 # What the encoders need differently. Mel bands carry no learnt features: the network has to find them first, in long cheap tasks.
 RECIPES: dict[str, dict[str, Any]] = {"mel": {"readout_share": 0.8, "readout_ways": 16, "rate": 3e-3, "eprop_rate": 1e-3, "input_dropout": 0.1}}
 
+# After distillation the network has its features; the episodes move it gently.
+DISTILLED: dict[str, Any] = {"readout_share": 0.95, "rate": 1e-3, "eprop_rate": 5e-4}
 
 Source = Literal["commands", "aligned", "context", "pairs", "splices", "synthetic"]
 
@@ -29,6 +31,12 @@ class PrimeConfig(BaseModel):
     device: Literal["cpu", "cuda"] = "cpu"
     cache: Path | None = None  # parent of the cached spikes; the user's cache folder when None
     learner: LearnerConfig | None = None  # the encoder's default when None
+    cell: CellName | None = None  # of that default, instead of its own
+    theta: Literal["rates", "weights", "init", "init+lsg"] | None = None  # what is primed (`snn.schemes`); as the learner says when None
+    broadcast: Literal["symmetric", "random", "learned"] | None = None
+    inner: Literal["eprop", "bptt"] | None = None
+    rates: Literal["projection", "synapse"] | None = None
+    start: str | None = None  # a primed model to go on from, with its encoder: its name or file
 
     # the family of words
     sources: dict[Source, float] = {"commands": 1.0, "aligned": 1.0}  # and how often the clips of each are drawn, against each other
@@ -49,9 +57,15 @@ class PrimeConfig(BaseModel):
     clip_ms: float = Field(default=1760.0, gt=0)  # heard of a clip, up to half a second after it
 
     # the outer loop
+    optimizer: Literal["bptt", "es"] = "bptt"
+    patience: int | None = Field(default=None, gt=0)  # validations without a better one after which the run ends; the best one is kept
+    distil_share: float = Field(default=0.0, ge=0, lt=1)  # first share of the budget, in which a `mel` network learns to say what the embedding says
+    distil_rate: float = Field(default=3e-3, gt=0)  # Adam's meanwhile, at its largest
+    distil_clips: int = Field(default=96, gt=0)  # of a step
+    distil_weight: float = Field(default=1.0, ge=0)  # of the teacher afterwards, beside the objective
     readout_share: float = Field(
         default=0.6, ge=0, le=1
-    )  # first share of the budget, in which only the readout is plastic: cheap tasks of many words
+    )  # share of the budget at whose end W_in and W_rec become plastic; until then tasks are cheap and have many words
     readout_ways: int = Field(default=24, gt=1)
     eprop_ways: int = Field(default=12, gt=1)  # words of a task once W_in and W_rec are plastic
     queries: int = Field(default=3, gt=0)  # of each word
@@ -62,6 +76,15 @@ class PrimeConfig(BaseModel):
     input_dropout: float = Field(default=0.3, ge=0, lt=1)  # share of input channels silenced in a clip
     target_rate: float = Field(default=0.12, gt=0, lt=1)  # spikes a step of the learning network
     clip_gradient: float = Field(default=1.0, gt=0)
+
+    # evolution strategies (`priming.evolution`)
+    backend: str = "torch"  # on which candidates learn words
+    evolve: tuple[str, ...] = ()  # how the names of the searched tensors begin; all that the scheme primes when empty
+    population: int = Field(default=16, gt=1, multiple_of=2)  # candidates of a step, in pairs around the centre
+    population_tasks: int = Field(default=2, gt=0)  # that each of them solves, the same for all
+    spread: float = Field(default=0.2, gt=0)  # standard deviation of the candidates at the start, in units of each tensor's size
+    evolution_rate: float = Field(default=0.05, gt=0)  # Adam's, in the same units
+
     checkpoint_s: float = Field(default=60.0, gt=0)
     validations: int = Field(default=8, ge=0)  # during the run
     validation_episodes: int = Field(default=100, gt=0)
@@ -70,7 +93,10 @@ class PrimeConfig(BaseModel):
     @classmethod
     def _recipe(cls, given: Any) -> Any:
         """Take what is not given from the encoder's recipe."""
-        return RECIPES.get(given.get("encoder", "embedding"), {}) | given if isinstance(given, dict) else given
+        if not isinstance(given, dict):
+            return given
+        recipe = RECIPES.get(given.get("encoder", "embedding"), {})
+        return recipe | (DISTILLED if given.get("distil_share") else {}) | given
 
     @field_validator("sources", mode="before")
     @classmethod
@@ -95,13 +121,50 @@ class PrimeConfig(BaseModel):
     def _one_budget(self) -> "PrimeConfig":
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("give either minutes or steps")
+        if self.distil_share and self.encoder != "mel":
+            raise ValueError("distillation is for the encoder mel; the embedding would be its own teacher")
+        if self.distil_share > self.readout_share:
+            raise ValueError(f"distillation must end before W_in and W_rec become plastic, at {self.readout_share:g} of the budget")
+        if self.learner is not None and self.cell is not None:
+            raise ValueError("a learner has its cell already: give either learner or cell")
+        if self.start is not None and (self.learner is not None or self.cell is not None or self.changes() != {}):
+            raise ValueError("a model to start from has its learner already: leave cell, theta, broadcast, inner and rates out")
+        if self.distil_share and self.start is not None:
+            raise ValueError("a model to start from has its features already: leave distillation out")
+        if self.distil_share and self.theta in ("rates", "weights"):
+            raise ValueError(f"distillation primes what the readout of a word reads; with theta {self.theta} there is nothing to distil into")
+        if self.optimizer == "bptt" and (self.backend != "torch" or self.evolve):
+            raise ValueError("backend and evolve belong to the optimizer es, which alone can go through a backend")
+        if self.optimizer == "es" and (self.device != "cpu" or self.distil_share or self.inner == "bptt" or self.theta == "weights"):
+            raise ValueError(
+                "the optimizer es lets a backend learn words: leave device and distillation out, and take a scheme that a device can run"
+            )
+        if self.patience is not None and not self.validations:
+            raise ValueError("patience counts validations: ask for some")
+        try:
+            self.asked(self.learner or default_learner(self.encoder, 1, 1.0, self.cell))
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
 
+    def changes(self) -> dict[str, str]:
+        """Return what is asked of the learner besides its default: theta, broadcast, inner and rates where they are given."""
+        given = {name: getattr(self, name) for name in ("theta", "broadcast", "inner", "rates")}
+        return {name: value for name, value in given.items() if value is not None}
 
-def default_learner(encoder: str, inputs: int, step_ms: float) -> LearnerConfig:
-    """Return the learner that is primed for an encoder unless another is asked for."""
+    def asked(self, learner: LearnerConfig) -> LearnerConfig:
+        """Return a learner with the changes that are asked for.
+
+        Raises:
+            pydantic.ValidationError: they exclude each other.
+        """
+        return LearnerConfig.model_validate(learner.model_dump() | self.changes())
+
+
+def default_learner(encoder: str, inputs: int, step_ms: float, cell: CellName | None = None) -> LearnerConfig:
+    """Return the learner that is primed for an encoder unless another is asked for; with another cell if one is named."""
     if encoder == "embedding":
-        return LearnerConfig(inputs=inputs, step_ms=step_ms)
+        return LearnerConfig(inputs=inputs, step_ms=step_ms, cell=cell or "alif")
     # Cells that adapt below threshold learn better on bare mel bands.
     slots = (0.0, 160.0, 320.0, 480.0, 640.0)
-    return LearnerConfig(inputs=inputs, step_ms=step_ms, cell="adlif", features=(256, 256), readout_tau_ms=100.0, delays_ms=slots)
+    return LearnerConfig(inputs=inputs, step_ms=step_ms, cell=cell or "adlif", features=(256, 256), readout_tau_ms=100.0, delays_ms=slots)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
 from hardware.backend import Backend, Shot
+from hardware.heard import Heard
 from priming.augmentation import mix_at_snr
-from priming.calibration import Scale, scale_deployed
+from priming.calibration import Scale, hear_pieces, scale_deployed
 from priming.corpus import Clip, load, noise_clips, role_clips
 from priming.episodes import Episode, draw_episodes, hearing
 from priming.errors import DataError
@@ -104,10 +105,10 @@ class EnrolledWord(NamedTuple):
     calibration: Scale
 
 
-def enrol(model: PrimedModel, backend: Backend, shots: Sequence[Shot]) -> EnrolledWord:
+def enrol(model: PrimedModel, backend: Backend, shots: Sequence[Shot], heard: Sequence[Heard] | None) -> EnrolledWord:
     """Find how the scores of a word are read, as enrolment does; its threshold, which takes longer, is not needed for episodes."""
     backend.deploy([shots])
-    return EnrolledWord(shots, scale_deployed(backend, model)[0])
+    return EnrolledWord(shots, scale_deployed(backend, model, heard)[0])
 
 
 def episode_scores(backend: Backend, words: Sequence[EnrolledWord], queries: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
@@ -191,6 +192,7 @@ def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, pro
         DataError: unusable data folder, or more ways than words.
     """
     backend.load(model.config.learner, model.weights)
+    background = hear_pieces(backend, model)
     scores, labels = [], []
     enrolled: dict[tuple[str, ...], EnrolledWord] = {}  # by support clips: several episodes draw the same
     for number, heard in enumerate(heard_episodes(model, config), start=1):
@@ -198,7 +200,7 @@ def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, pro
         for clips, supports in zip(heard.episode.support, heard.supports, strict=True):
             key = tuple(clip.key for clip in clips)
             if key not in enrolled:
-                enrolled[key] = enrol(model, backend, [backend.learn(spikes) for spikes in supports])
+                enrolled[key] = enrol(model, backend, [backend.learn(spikes) for spikes in supports], background)
             words.append(enrolled[key])
         scores.append(episode_scores(backend, words, heard.queries))
         labels.append(heard.labels)

@@ -3,6 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,10 @@ from priming.validation import validate
 from priming.workspace import Workspace
 
 if TYPE_CHECKING:
-    from priming.outer_loop import OuterLoop
+    from priming.loop import Loop
 
 
-def save_primed(config: PrimeConfig, loop: "OuterLoop", workspace: Workspace, say: Callable[[str], None]) -> Path:
+def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Callable[[str], None]) -> Path:
     """Write the model of a finished run.
 
     Args:
@@ -35,6 +36,7 @@ def save_primed(config: PrimeConfig, loop: "OuterLoop", workspace: Workspace, sa
     provenance: dict[str, Any] = {
         "configuration": config.model_dump(mode="json", exclude={"data", "out", "cache"}),
         "steps": loop.step,
+        "history": [asdict(each) for each in loop.history],
         "outer_loop_minutes": round(loop.elapsed_s / 60, 1),
         "machine": f"{platform.machine()}, {config.device}",
         "clips": dict(sorted(Counter(clip.corpus for clip in clips).items())),

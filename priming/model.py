@@ -6,7 +6,7 @@ Tensors: `weight.*` of the learner, `encoder.*` constants of the encoder, and `b
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,31 @@ if TYPE_CHECKING:
 BUILT_IN = Path(__file__).parent / "models"
 DEFAULT_MODEL = "embedding"
 ALIASES = {"embedding-alif": "embedding"}  # the model with the cell of the literature, which NEST has too: today the default itself
+
+
+class Weights(Mapping[str, "Tensor"]):
+    """The weights of a model file; each becomes a tensor when it is asked for, so that what runs without torch does not wait for it.
+
+    Attributes:
+        arrays: the same as arrays.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        self.arrays = arrays
+        self._tensors: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> "Tensor":
+        if name not in self._tensors:
+            import torch
+
+            self._tensors[name] = torch.from_numpy(self.arrays[name])
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
 
 
 class ModelConfig(BaseModel):
@@ -91,16 +116,16 @@ def save_model(
     write_atomically(path, save(tensors, metadata={"sayonce": config.model_dump_json()}))
 
 
-def load_model(name_or_path: str | Path | None = None) -> PrimedModel:
+def load_model(name_or_path: str | Path | None = None, *, check_shapes: bool = True) -> PrimedModel:
     """Load a primed model.
 
     Args:
         name_or_path: name of a model that ships with the package, or a file; the default model when None.
+        check_shapes: of every weight, which takes torch; a backend that does without checks those that it uses.
 
     Raises:
         ModelError: no such model, or the file is corrupted or foreign.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -128,8 +153,9 @@ def load_model(name_or_path: str | Path | None = None) -> PrimedModel:
             groups[group][name] = array
     if "background" not in tensors or any(not np.isfinite(a).all() for part in groups.values() for a in part.values()):
         raise ModelError(f"{path} lacks tensors or holds numbers that are not finite: copy it again or prime a new one")
-    weights = {name: torch.from_numpy(array) for name, array in groups["weight"].items()}
-    _check_shapes(path, config.learner, weights)
+    weights = Weights(groups["weight"])
+    if check_shapes:
+        _check_shapes(path, config.learner, weights)
     try:
         background = unpack_spikes(tensors["background"])
         if background.shape[1] != config.learner.inputs or not len(background):

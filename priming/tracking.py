@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from priming.metrics import Summary
 
 if TYPE_CHECKING:
-    from priming.outer_loop import StepReport
+    from priming.loop import StepReport
 
 
 class Tracker:

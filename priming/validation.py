@@ -16,7 +16,7 @@ from priming.features import Features
 from priming.metrics import Summary, summarise
 from priming.workspace import Workspace, validation_ways
 from snn import features as population
-from snn import learner
+from snn import schemes
 from snn.config import LearnerConfig
 
 
@@ -52,8 +52,8 @@ def _validate_set(weights: Mapping[str, Tensor], network: LearnerConfig, feature
         keys = [shots[0].key for shots in episode.support] + [clip.key for clip, _ in episode.queries]
         heard, places = hear(keys)
         words = len(episode.support)
-        learnt, _ = learner.learn(network, weights, heard[:, places[:words]])
-        running, _ = learner.respond(network, weights, learnt, heard[:, places[words:]])
+        learnt, _ = schemes.learn(network, weights, heard[:, places[:words]])
+        running, _ = schemes.respond(network, weights, learnt, heard[:, places[words:]])
         scores.append(running.amax(0).T.double().numpy())
         labels.append(np.array([label for _, label in episode.queries]))
     return summarise(scores, labels)

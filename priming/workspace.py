@@ -18,11 +18,13 @@ from audio.encoder import EmbeddingEncoderConfig, MelEncoderConfig, SpikeEncoder
 from priming.atomic import write_atomically
 from priming.config import PrimeConfig, default_learner
 from priming.corpus import Clip, background_clips, load_many, noise_clips, role_clips
+from priming.distillation import Teacher
 from priming.episodes import draw_episodes, hearing
 from priming.errors import DataError
 from priming.family import encoded_together, family_clips
 from priming.features import FeatureConfig, Features, encode_features, fingerprint, joined_features
 from priming.gate import PrimingData
+from priming.model import load_model
 from priming.sampler import TaskSampler
 from snn.config import LearnerConfig
 
@@ -41,6 +43,7 @@ class Workspace:
     sampler: TaskSampler
     validation: dict[str, Features]  # clean clips of validation words, by set; empty where the folder has none
     default_learner: LearnerConfig
+    teacher: Teacher | None = None  # of distillation
 
     def input_rate(self) -> Tensor:
         """Return the mean spikes per step of each channel on a sample of clips: [I]."""
@@ -128,7 +131,17 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
             say(f"no validation on {subset} words: {error}")
             continue
         validation[subset] = encode_features(clips, encoder, FeatureConfig(steps=steps, copies=0), folder, None, progress=None)
-    return Workspace(data, encoder, features, sampler, validation, default_learner(config.encoder, encoder.channels, encoder.step_ms))
+    learner = default_learner(config.encoder, encoder.channels, encoder.step_ms, config.cell)
+    teacher = _teach(config, data, features, (config.learner or learner).projection, say) if config.distil_share else None
+    return Workspace(data, encoder, features, sampler, validation, learner, teacher)
+
+
+def _teach(config: PrimeConfig, data: PrimingData, student: Features, units: int, say: Say) -> Teacher:
+    """Let the speech embedding hear the family."""
+    hearing_as = config.model_copy(update={"encoder": "embedding"})
+    encoder = _fit(hearing_as, data)
+    features, _ = encode_family(hearing_as, data, encoder, say)
+    return Teacher.of(features, encoder, student, units)
 
 
 def validation_ways(clips: Sequence[Clip]) -> int:
@@ -137,9 +150,14 @@ def validation_ways(clips: Sequence[Clip]) -> int:
 
 
 def _fit(config: PrimeConfig, data: PrimingData) -> SpikeEncoder:
-    """Fit the encoder on a sample of the recorded words, if there are any, or read what an earlier run fitted."""
+    """Fit the encoder on a sample of the recorded words, if there are any, or read what an earlier run fitted; a model to start from has its own."""
     from safetensors.numpy import load_file, save
 
+    if config.start is not None:
+        model = load_model(config.start)
+        if model.config.encoder.kind != config.encoder:
+            raise DataError(f"{config.start} hears with the encoder {model.config.encoder.kind}: add --encoder {model.config.encoder.kind}")
+        return model.encoder()
     rng = np.random.default_rng(config.seed)
     words = encoded_together(data.words)[0]
     chosen = [words[int(i)] for i in np.sort(rng.permutation(len(words))[: config.fit_clips])]

@@ -1,11 +1,11 @@
 """What defines a learner besides its weights."""
 
+import math
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from snn.cells.common import decay
+CellName = Literal["lif", "alif", "adlif", "board"]
 
 
 class LearnerConfig(BaseModel):
@@ -15,7 +15,7 @@ class LearnerConfig(BaseModel):
 
     inputs: int = Field(gt=0)
     step_ms: float = Field(gt=0)
-    cell: Literal["lif", "alif", "adlif"] = "alif"  # of the feature population and of the learning network
+    cell: CellName = "alif"  # of the feature population and of the learning network
     adaptive_fraction: float = Field(default=1.0, ge=0, le=1)  # share of neurons that adapt; the rest have beta = 0 (a = b = 0)
     features: tuple[int, ...] = (256,)  # neurons of each layer of the feature population, shared by all words; the last layer is heard
     neurons: int = Field(default=64, gt=0)  # of the learning network; every word has one of its own
@@ -24,6 +24,10 @@ class LearnerConfig(BaseModel):
     projection: int = Field(default=128, gt=0)  # readout units
     readout_tau_ms: float = Field(default=200.0, gt=0)
     delays_ms: tuple[float, ...] = (0.0, 320.0, 640.0)
+    theta: Literal["rates", "weights", "init", "init+lsg"] = "init+lsg"  # what is primed, and so how a word is learnt: `snn.schemes`
+    broadcast: Literal["symmetric", "random", "learned"] = "symmetric"  # weights of the readout error where it is the learning signal
+    inner: Literal["eprop", "bptt"] = "eprop"  # how the readout error becomes a weight change; no device runs bptt
+    rates: Literal["projection", "synapse"] = "projection"  # what has an inner learning rate of its own
     plastic: bool = True  # False: W_in and W_rec keep their primed values and the learning network is left out; only the readout learns
 
     @property
@@ -39,7 +43,7 @@ class LearnerConfig(BaseModel):
     @property
     def readout_kappa(self) -> float:
         """Decay per step of the readout's low-pass."""
-        return float(decay(torch.tensor(self.readout_tau_ms, dtype=torch.float64), self.step_ms))
+        return math.exp(-self.step_ms / self.readout_tau_ms)
 
     @model_validator(mode="after")
     def _check(self) -> "LearnerConfig":
@@ -47,4 +51,8 @@ class LearnerConfig(BaseModel):
             raise ValueError("features needs at least one layer of at least one neuron")
         if not self.delays_ms or min(self.delays_ms) < 0:
             raise ValueError("delays_ms needs at least one delay, none of them negative")
+        if self.theta != "init" and (self.broadcast == "learned" or self.inner == "bptt"):
+            raise ValueError("learned broadcast weights and bptt in the inner loop belong to theta 'init'")
+        if self.theta == "weights" and (self.cell == "lif" or self.adaptive_fraction < 1 or not self.plastic):
+            raise ValueError("theta 'weights' remembers in adaptive thresholds: it needs cells that all adapt, and plastic left at its default")
         return self

@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from snn import schemes
 from snn.config import LearnerConfig
 from snn.lsg import MAX_LOG_GATE
 
@@ -22,6 +23,7 @@ LEARNING_GAIN = 0.5  # of the learning network: near its threshold, where eligib
 RECURRENT_GAIN = 0.5
 LEARNING_RECURRENT_GAIN = 0.3
 RATE = 0.1  # spikes per step that the recurrent gain is meant for
+ADAPTATION = {"lif": {"beta": 0.3}, "alif": {"beta": 0.3}, "adlif": {"a": 0.0, "b": 0.5}, "board": {"jump": 0.3}}  # of a cell
 TAU_MEMBRANE_STEPS = (1.0, 6.0)
 TAU_ADAPTATION_STEPS = (3.0, 20.0)
 GATE_CENTER_MS = 340.0  # before the end of an utterance, which is heard until half a second after its word
@@ -57,7 +59,7 @@ def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int, decode
 
     def population(prefix: str, count: int, cell: str) -> dict[str, Tensor]:
         taus = {"log_tau_membrane": log_tau(count, TAU_MEMBRANE_STEPS), "log_tau_adaptation": log_tau(count, TAU_ADAPTATION_STEPS)}
-        adaptation = {"a": torch.zeros(count), "b": torch.full((count,), 0.5)} if cell == "adlif" else {"beta": torch.full((count,), 0.3)}
+        adaptation = {name: torch.full((count,), start) for name, start in ADAPTATION[cell].items()}
         return {f"{prefix}{name}": tensor for name, tensor in (taus | adaptation).items()}
 
     def log_tau(count: int, bounds: tuple[float, float]) -> Tensor:
@@ -86,7 +88,7 @@ def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int, decode
     before_end = torch.arange(round(GATE_SPAN_MS / config.step_ms) - 1, -1, -1) * config.step_ms
     profile = -0.5 * ((before_end - GATE_CENTER_MS) / GATE_WIDTH_MS) ** 2
     w_in, lsg_in = normal(n, h, scale=LEARNING_GAIN / spread), normal(m, h, scale=INPUT_GAIN / spread)
-    return {
+    weights = {
         "feature.w_in": feature_in,
         "feature.w_rec": feature_rec,
         "feature.bias": feature_bias,
@@ -113,3 +115,4 @@ def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int, decode
         "lsg.gate": torch.zeros(m),
         "lsg.profile": profile.clamp_min(0.9 * -MAX_LOG_GATE),  # inside the bound: a clamped entry has no gradient
     }
+    return schemes.start(config, weights, rng)

@@ -15,6 +15,7 @@ This file is the batched, factorised form that priming differentiates through; a
 tasks (words), Q queries, T steps, I inputs, H heard channels, N neurons of the learning network, M of the generator, K readout units, D delays.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,10 @@ class Learning(NamedTuple):
     """What the networks did while words were learnt, for regularisers and figures; None without plasticity."""
 
     activity: network.Activity
-    signals: lsg.Signals
+    signals: lsg.Signals | None  # None without learning signals
+
+
+Teach = Callable[[LearnerConfig, Weights, Tensor, Tensor, network.Activity], tuple[lsg.Signals, Tensor]]
 
 
 def readout_inputs(weights: Weights) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -51,7 +55,24 @@ def readout_units(config: LearnerConfig, weights: Weights, heard: Tensor) -> Ten
     return readout.low_pass(readout.drive(heard, *readout_inputs(weights)), config.readout_kappa)
 
 
-def learn(config: LearnerConfig, weights: Weights, heard: Tensor) -> tuple[Learnt, Learning | None]:
+def natural(config: LearnerConfig, weights: Weights, heard: Tensor, current: Tensor, activity: network.Activity) -> tuple[lsg.Signals, Tensor]:
+    """Let the generator hear and teach: natural e-prop.
+
+    Args:
+        config: of the learner.
+        weights: primed.
+        heard: [T, B, H] of the utterances.
+        current: [T, B, N] what the learning network received besides its own spikes; not needed here.
+        activity: what it did.
+
+    Returns:
+        The generator's signals, and the factors [T, B, N] of the weight changes that they make.
+    """
+    signals = lsg.generate(heard, activity.z, lsg_weights(config, weights))
+    return signals, eprop.factors(activity.psi, signals.learning, cell_params(config, weights), activity.z)
+
+
+def learn(config: LearnerConfig, weights: Weights, heard: Tensor, teach: Teach = natural) -> tuple[Learnt, Learning | None]:
     """Learn one word per task from one utterance each (factorised form).
 
     Without plasticity of W_in and W_rec the generator is silent and the gate is its profile alone.
@@ -60,21 +81,20 @@ def learn(config: LearnerConfig, weights: Weights, heard: Tensor) -> tuple[Learn
         config: of the learner.
         weights: primed.
         heard: [T, B, H] of the utterances.
+        teach: turns what the learning network did into learning signals and factors (`snn.schemes`).
 
     Returns:
         What was learnt, and what the networks did meanwhile.
     """
-    generator = lsg_weights(config, weights)
     units = readout_units(config, weights, heard)
     if not config.plastic:
-        gate = lsg.gate_profile(len(heard), generator).unsqueeze(1).expand(-1, heard.shape[1])
+        gate = lsg.profile_gate(len(heard), weights["lsg.profile"]).unsqueeze(1).expand(-1, heard.shape[1])
         silent = heard.new_zeros(*heard.shape[:2], config.neurons)
         return Learnt(silent, heard - weights["center"], silent, readout.learn(units, weights["readout.gain"], gate, config.delays)), None
-    params = cell_params(config, weights)
-    activity = network.run(heard @ weights["w_in"].T + weights["bias"], without_autapses(weights["w_rec"]), params)
-    signals = lsg.generate(heard, activity.z, generator)
+    current = heard @ weights["w_in"].T + weights["bias"]
+    activity = network.run(current, without_autapses(weights["w_rec"]), cell_params(config, weights))
+    signals, factor = teach(config, weights, heard, current, activity)
     words = readout.learn(units, weights["readout.gain"], signals.gate, config.delays)
-    factor = eprop.factors(activity.psi, signals.learning, params)
     return Learnt(factor, heard - weights["center"], network.delayed(activity.z), words), Learning(activity, signals)
 
 
@@ -98,9 +118,13 @@ def respond(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tens
         return compared, None
     steps, queries, channels = heard.shape
     length, tasks, _ = learnt.presynaptic.shape
-    overlap = heard.reshape(-1, channels) @ learnt.presynaptic.reshape(-1, channels).T
-    change = torch.einsum("tqsb,sbn->tbqn", overlap.reshape(steps, queries, length, tasks), learnt.factor)
-    current = (heard @ weights["w_in"].T + weights["bias"]).unsqueeze(1) - weights["log_rate_in"].exp() * change
+    rate = weights["log_rate_in"].exp()
+    if rate.dim():  # a rate of its own for every synapse: the change has no factors any more
+        change = network.project(heard.unsqueeze(1).expand(-1, tasks, -1, -1), rate * eprop.gradient(learnt.factor, learnt.presynaptic))
+    else:
+        overlap = heard.reshape(-1, channels) @ learnt.presynaptic.reshape(-1, channels).T
+        change = rate * torch.einsum("tqsb,sbn->tbqn", overlap.reshape(steps, queries, length, tasks), learnt.factor)
+    current = (heard @ weights["w_in"].T + weights["bias"]).unsqueeze(1) - change
     change_rec = eprop.gradient(learnt.factor, learnt.recurrent)  # [B, N, N]
     w_rec = without_autapses(weights["w_rec"] - weights["log_rate_rec"].exp() * change_rec)
     activity = network.run(current, w_rec, cell_params(config, weights))

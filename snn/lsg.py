@@ -46,7 +46,7 @@ class Signals(NamedTuple):
 
     learning: Tensor  # [T, ..., N] learning signals
     gate: Tensor  # [T, ...] gate of the readout's plasticity
-    spikes: Tensor  # [T, ..., M]
+    spikes: Tensor | None  # [T, ..., M]; None where the signals come from no generator
 
 
 def read(filtered: Tensor, weights: LsgWeights) -> tuple[Tensor, Tensor]:
@@ -65,8 +65,13 @@ def read(filtered: Tensor, weights: LsgWeights) -> tuple[Tensor, Tensor]:
 
 def gate_profile(steps: int, weights: LsgWeights) -> Tensor:
     """Return exp(pi) for every step of an utterance: [steps]."""
-    missing = steps - len(weights.profile)
-    log_gate = torch.cat([weights.profile[:1].expand(missing), weights.profile]) if missing > 0 else weights.profile[-steps:]
+    return profile_gate(steps, weights.profile)
+
+
+def profile_gate(steps: int, profile: Tensor) -> Tensor:
+    """Return exp(pi) for every step of an utterance, [steps], of a profile [P]."""
+    missing = steps - len(profile)
+    log_gate = torch.cat([profile[:1].expand(missing), profile]) if missing > 0 else profile[-steps:]
     return log_gate.clamp(-MAX_LOG_GATE, MAX_LOG_GATE).exp()
 
 
@@ -94,7 +99,12 @@ class OnlineLsg:
     Args:
         weights: of the generator.
         dtype: of its state.
+
+    Attributes:
+        kappa: 0, as its signals meet eligibility traces that are not low-passed.
     """
+
+    kappa = 0.0
 
     def __init__(self, weights: LsgWeights, dtype: torch.dtype) -> None:
         self._weights = weights

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from snn.cells import adlif, alif
+from snn.cells import adlif, adlif_run, alif, alif_run, board, stepwise
 from snn.cells.common import CellOutput
 
 
@@ -31,15 +31,20 @@ class Cell(Protocol):
     def initial_trace(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str = "cpu") -> Any:
         """Return empty eligibility traces; `shape` is [..., N, I]."""
 
-    def trace_step(self, x: Tensor, psi: Tensor, trace: Any, params: Any) -> tuple[Tensor, Any]:
+    def trace_step(self, x: Tensor, psi: Tensor, trace: Any, params: Any, z: Tensor | None = None) -> tuple[Tensor, Any]:
         """Advance the eligibility traces of a projection by one step, causally."""
 
-    def factors(self, psi: Tensor, signal: Tensor, params: Any) -> Tensor:
+    def factors(self, psi: Tensor, signal: Tensor, params: Any, z: Tensor | None = None) -> Tensor:
         """Fold learning signals backwards in time into one factor per neuron and step."""
 
 
-def cell_of(params: alif.AlifParams | adlif.AdlifParams) -> Cell:
+Params = alif.AlifParams | adlif.AdlifParams | board.BoardParams
+
+
+def cell_of(params: Params) -> Cell:
     """Return the cell whose parameters these are."""
+    if isinstance(params, board.BoardParams):
+        return board
     return alif if isinstance(params, alif.AlifParams) else adlif
 
 
@@ -87,7 +92,7 @@ def project(x: Tensor, weights: Tensor) -> Tensor:
 def run(
     current: Tensor,
     w_rec: Tensor,
-    params: alif.AlifParams | adlif.AdlifParams,
+    params: Params,
     state: Any = None,
     *,
     detach_recurrent: bool = False,
@@ -107,15 +112,11 @@ def run(
     cell = cell_of(params)
     if state is None:
         state = cell.initial_state(tuple(current.shape[1:]), current.dtype, current.device)
-    transposed = w_rec.transpose(-1, -2)
-    spikes: list[Tensor] = []
-    psis: list[Tensor] = []
-    for current_t in current:
-        sent = state.z.detach() if detach_recurrent else state.z
-        out, state = cell.step(current_t + sent @ transposed, state, params)
-        spikes.append(out.z)
-        psis.append(out.psi)
-    return Activity(torch.stack(spikes), torch.stack(psis), state)
+    if isinstance(params, alif.AlifParams):
+        return Activity(*alif_run.run(current, w_rec, state, params, detach_recurrent))
+    if isinstance(params, adlif.AdlifParams):
+        return Activity(*adlif_run.run(current, w_rec, state, params, detach_recurrent))
+    return Activity(*stepwise.run(cell.step, current, w_rec, state, params, detach_recurrent))
 
 
 def delayed(z: Tensor, first: Tensor | None = None) -> Tensor:

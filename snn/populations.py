@@ -7,28 +7,32 @@ from torch import Tensor
 
 from snn.cells.adlif import AdlifParams
 from snn.cells.alif import AlifParams
+from snn.cells.board import BoardParams
 from snn.cells.common import decay
 from snn.config import LearnerConfig
 from snn.lsg import LsgWeights
+from snn.network import Params
 
 Weights = Mapping[str, Tensor]
 
 TAU_RANGE_STEPS = (0.5, 50.0)  # a time constant stays representable: neither gone within a step nor longer than any word
+MEMORY_STEPS = 1000.0  # the longest where adaptation is what remembers a word (`snn.memory`)
 
 
 def _decays(config: LearnerConfig, weights: Weights, prefix: str) -> tuple[Tensor, Tensor]:
-    low, high = (bound * config.step_ms for bound in TAU_RANGE_STEPS)
+    remembers = config.theta == "weights" and not prefix
+    low, high = (bound * config.step_ms for bound in (TAU_RANGE_STEPS[0], MEMORY_STEPS if remembers else TAU_RANGE_STEPS[1]))
     names = (f"{prefix}log_tau_membrane", f"{prefix}log_tau_adaptation")
     alpha, rho = (decay(weights[name].exp().clamp(low, high), config.step_ms) for name in names)
     return alpha, rho
 
 
-def cell_params(config: LearnerConfig, weights: Weights, prefix: str = "") -> AlifParams | AdlifParams:
+def cell_params(config: LearnerConfig, weights: Weights, prefix: str = "") -> Params:
     """Build the parameters of a population's cells from primed tensors.
 
     Args:
         config: of the learner.
-        weights: with log_tau_membrane [N], log_tau_adaptation [N] (log ms) and beta [N] (ALIF) or a, b [N] (adLIF).
+        weights: with log_tau_membrane [N], log_tau_adaptation [N] (log ms) and beta [N] (ALIF), a, b [N] (adLIF) or jump [N] (board).
         prefix: "feature." for the feature population, "" for the learning network.
 
     Returns:
@@ -40,6 +44,8 @@ def cell_params(config: LearnerConfig, weights: Weights, prefix: str = "") -> Al
     adaptive = (count * config.adaptive_fraction + 0.5).floor().diff() > 0
     if config.cell == "adlif":
         return AdlifParams(alpha, rho, weights[f"{prefix}a"] * adaptive, weights[f"{prefix}b"].clamp_min(0.0) * adaptive, config.gamma)
+    if config.cell == "board":
+        return BoardParams(alpha, rho, weights[f"{prefix}jump"].clamp_min(0.0) * adaptive, 1.0, config.gamma)
     beta = weights[f"{prefix}beta"].clamp_min(0.0) * adaptive
     return AlifParams(alpha, rho, beta if config.cell == "alif" else torch.zeros_like(beta), 1.0, config.gamma)
 

@@ -60,10 +60,10 @@ def spike(distance: Tensor, psi: Tensor) -> Tensor:
 
     Args:
         distance: membrane potential minus threshold, any shape.
-        psi: pseudo-derivative used in the backward pass, same shape.
+        psi: pseudo-derivative used in the backward pass, same shape; differentiated itself only where a gradient of a gradient is asked for.
 
     Returns:
         0 or 1, same shape and dtype as `distance`.
     """
-    spikes: Tensor = _Spike.apply(distance, psi.detach())  # type: ignore[no-untyped-call]
+    spikes: Tensor = _Spike.apply(distance, psi)  # type: ignore[no-untyped-call]
     return spikes

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from app.enrolment import Acceptance, Neighbour, Utterance, judge, nearest, same_model_or_refuse, store_shots
+from app.enrolment import Acceptance, Utterance, judge, learn, same_model_or_refuse, store_shots
 from app.errors import AppError
 from app.names import clean
+from app.safety import Neighbour
 from app.store import StoredWord, WordStore
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def run(
     replace: bool,
     per_hour: float | None,
     threshold: float | None,
+    forget_utterance: bool,
     as_json: bool,
 ) -> None:
     """Enroll a word; on a terminal, ask whether to keep it."""
@@ -48,10 +50,9 @@ def run(
     same_model_or_refuse(earlier, engine)
     while True:
         heard = utterances or [record(name, device)]
-        shots = [(engine.learn(utterance.speech), utterance.about) for utterance in heard]
+        shots = [learn(engine, utterance) for utterance in heard]
         before = store.contents(name)
-        neighbour = nearest(engine, store, name, [shot for shot, _ in shots])
-        stored = store_shots(engine, store, name, shots, replace=replace, acceptance=acceptance)
+        stored, neighbour = store_shots(engine, store, name, shots, replace=replace, acceptance=acceptance, forget_utterance=forget_utterance)
         if as_json:
             print(json.dumps(_description(stored, len(heard), neighbour), ensure_ascii=False))
             return

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from app.errors import AppError
 from app.events import Event, description
 from app.keys import Keys
 from app.near_misses import NearMiss
+from app.portable import on_pause_signal
 from app.session import Device, Session, Source
 
 if TYPE_CHECKING:
@@ -99,24 +99,6 @@ def quiet_libraries() -> Iterator[None]:
         os.close(kept)
 
 
-@contextmanager
-def _on_signal(call: Callable[..., object]) -> Iterator[None]:
-    """Call a function on SIGUSR1, where there is one."""
-    number = getattr(signal, "SIGUSR1", None)
-    if number is None:
-        yield
-        return
-    try:
-        before = signal.signal(number, lambda *_: call())
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
 def run(
     source: str | None,
     words: str | None,
@@ -128,6 +110,7 @@ def run(
     execute: str | None,
     recordings: str | None,
     events: bool,
+    gate: bool,
     as_json: bool,
 ) -> None:
     """Listen until the source ends or the user interrupts."""
@@ -138,10 +121,10 @@ def run(
     recorder = _recorder(recordings) if recordings is not None else None
     paused = _Pause()
     with ExitStack() as stack:
-        stack.enter_context(_on_signal(paused.toggle))  # from the start: the signal's default is to end the program
-        listener = Listener(words, model, backend) if source is None else None  # a microphone must not wait for the model to be loaded
+        stack.enter_context(on_pause_signal(paused.toggle))  # from the start: the signal's default is to end the program
+        listener = Listener(words, model, backend, gate=gate) if source is None else None  # a microphone must not wait for the model to be loaded
         opened = stack.enter_context(open_source(source, device, pcm))
-        listener = listener or Listener(words, model, backend)  # while a file that cannot be read is refused at once
+        listener = listener or Listener(words, model, backend, gate=gate)  # while a file that cannot be read is refused at once
         names = ", ".join(word.info.word for word in listener.words)
         keys = stack.enter_context(Keys()) if source != "-" and not as_json else None
         hint = "; space pauses" if keys is not None and keys.active else ""

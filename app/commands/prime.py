@@ -3,15 +3,16 @@
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from app import terminal
 from app.errors import AppError
 
 if TYPE_CHECKING:
-    from priming.outer_loop import StepReport
+    from priming.loop import StepReport
 
 log = logging.getLogger("sayonce")
 
@@ -49,9 +50,21 @@ class _Watch:
 
 
 def run(
-    data: str, out: str, encoder: str, minutes: float | None, steps: int | None, resume: bool, device: str, seed: int, sources: str | None
+    data: str,
+    out: str,
+    encoder: str,
+    minutes: float | None,
+    steps: int | None,
+    resume: bool,
+    device: str,
+    seed: int,
+    sources: str | None,
+    cell: str | None,
+    distil: float,
+    asked: dict[str, Any],
+    settings: list[str],
 ) -> None:
-    """Prime a model, showing progress; an interrupted run leaves a checkpoint."""
+    """Prime a model, showing progress; an interrupted run leaves a checkpoint. Options that are None are left to the configuration's defaults."""
     from pydantic import ValidationError
 
     if minutes is not None and steps is not None:
@@ -66,12 +79,17 @@ def run(
     from priming.config import PrimeConfig
     from priming.outer_loop import prime
 
+    own = dict(_setting(each) for each in settings)
     try:
-        options = {"data": data, "out": out, "encoder": encoder, "minutes": minutes, "steps": steps, "device": device, "seed": seed}
-        config = PrimeConfig.model_validate(options | ({} if sources is None else {"sources": sources}))
+        options: dict[str, Any] = {"distil_share": distil} if distil else {}
+        options |= {"data": data, "out": out, "encoder": encoder, "minutes": minutes, "steps": steps, "device": device, "seed": seed, "cell": cell}
+        given = {name: value for name, value in {**asked, "sources": sources}.items() if value is not None}
+        config = PrimeConfig.model_validate(options | given | own)
     except ValidationError as error:
         first = error.errors()[0]
-        raise AppError(f"--{first['loc'][0]} {first['input']}: {first['msg']}" if first["loc"] else first["msg"]) from None
+        name, told = str(first["loc"][0]) if first["loc"] else "", first["msg"].removeprefix("Value error, ")
+        option = f"--set {name}={own[name]}" if name in own else f"--{name} {first['input']}"
+        raise AppError(f"{option}: {told}" if name else told) from None
 
     columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.fields[figures]}"))
     try:
@@ -81,6 +99,30 @@ def run(
         log.info("interrupted; the same command with --resume goes on from the last checkpoint")
         raise
     print(written)
+
+
+def _setting(given: str) -> tuple[str, str]:
+    """Divide NAME=VALUE."""
+    name, equals, value = given.partition("=")
+    if not equals:
+        raise AppError(f"--set {given}: write it as NAME=VALUE")
+    return name, value
+
+
+def compare(first: str, second: str) -> None:
+    """Show in which options two runs differ, and their figures on validation words."""
+    from rich.table import Table
+
+    from priming.comparison import compare_runs, read_run
+
+    runs = read_run(first), read_run(second)
+    for title, rows in zip(("options that differ", "figures"), compare_runs(*runs), strict=True):
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+        for column in ("", runs[0].name, runs[1].name):
+            table.add_column(column, justify="right" if column and title == "figures" else "left")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        terminal.out.print(table)
 
 
 def _duration(seconds: float) -> str:

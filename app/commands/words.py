@@ -1,16 +1,22 @@
-"""`app words`: list, show, set, rename and remove enrolled words."""
+"""`app words`: list, show, set, rename, remove, export, import and upgrade enrolled words."""
 
 import json
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.enrolment import KEPT, Acceptance
 from app.errors import AppError
+from app.names import clean
 from app.store import StoredWord, WordStore
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from app.engine import Engine
     from priming.calibration import Calibration
+
+log = logging.getLogger("sayonce")
 
 
 def description(word: StoredWord) -> dict[str, Any]:
@@ -107,3 +113,54 @@ def rename(word: str, new: str, words: str | None) -> None:
 def remove(names: list[str], words: str | None) -> None:
     """Forget words."""
     WordStore(words).remove(*names)
+
+
+def export_words(file: str, names: list[str], words: str | None) -> None:
+    """Write words into one file."""
+    from app.bundle import write_bundle
+
+    store = WordStore(words)
+    chosen = [store.require(name) for name in dict.fromkeys(map(clean, names))] if names else store.words()
+    if not chosen:
+        raise AppError(f"no word is enrolled in {store.directory}; there is nothing to export")
+    write_bundle(Path(file), chosen)
+
+
+def import_words(file: str, words: str | None, model: str | None, replace: bool, backend: str) -> None:
+    """Take over the words of a bundle."""
+    from app.bundle import read_bundle, take_over
+    from app.engine import open_engine
+    from priming.model import ALIASES, built_in_models
+
+    store, found = WordStore(words), read_bundle(Path(file))
+    engines: list[Engine] = [open_engine(model, backend)] if model else []
+    for name in sorted({word.info.model for word in found} & {*built_in_models(), *ALIASES} - {model}):
+        engines.append(open_engine(name, backend))
+    for word in take_over(store, found, engines, replace=replace):
+        log.warning(
+            "'%s' was enrolled under another model (%s), which is not here: it is kept but not listened for; if you have that model, import with "
+            '--model FILE and --replace; else try: app words upgrade "%s" --model embedding',
+            *(word.info.word, word.info.model, word.info.word),
+        )
+
+
+def upgrade_words(names: list[str], words: str | None, model: str | None, backend: str) -> None:
+    """Learn words anew under another model."""
+    from app.engine import open_engine
+    from app.upgrade import upgrade
+
+    store, engines = WordStore(words), dict[str, "Engine"]()
+    chosen = [store.require(name) for name in names] if names else store.words()
+    failed = 0
+    for word in chosen:
+        wanted = model or word.info.model
+        try:
+            if wanted not in engines:
+                engines[wanted] = open_engine(wanted, backend)
+            if upgrade(engines[wanted], store, word.info.word):
+                log.info("'%s' was learnt anew under the model %s", word.info.word, engines[wanted].model.name)
+        except ValueError as error:  # every package's errors for the user are one
+            failed += 1
+            log.warning("%s", error)
+    if failed:
+        raise AppError(f"{failed} of {len(chosen)} words were not upgraded and stay as they are")

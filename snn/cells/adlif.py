@@ -104,7 +104,7 @@ def initial_trace(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devi
     return AdlifTrace(zero, zero, torch.zeros(shape[:-1], dtype=dtype, device=device))
 
 
-def trace_step(x: Tensor, psi: Tensor, trace: AdlifTrace, params: AdlifParams) -> tuple[Tensor, AdlifTrace]:
+def trace_step(x: Tensor, psi: Tensor, trace: AdlifTrace, params: AdlifParams, z: Tensor | None = None) -> tuple[Tensor, AdlifTrace]:
     """Advance the eligibility traces of a projection by one step, causally.
 
     Args:
@@ -112,6 +112,7 @@ def trace_step(x: Tensor, psi: Tensor, trace: AdlifTrace, params: AdlifParams) -
         psi: [..., N] pseudo-derivative of this step.
         trace: before this step.
         params: of the postsynaptic population.
+        z: spikes of this step, without influence on this cell's eligibility.
 
     Returns:
         Eligibility e_ji^t, [..., N, I], and the new trace.
@@ -123,13 +124,14 @@ def trace_step(x: Tensor, psi: Tensor, trace: AdlifTrace, params: AdlifParams) -
     return psi.unsqueeze(-1) * epsilon_u, AdlifTrace(epsilon_u, epsilon_w, psi)
 
 
-def factors(psi: Tensor, signal: Tensor, params: AdlifParams) -> Tensor:
+def factors(psi: Tensor, signal: Tensor, params: AdlifParams, z: Tensor | None = None) -> Tensor:
     """Fold the learning signals backwards in time into one factor per neuron and step.
 
     Args:
         psi: [T, ..., N] pseudo-derivatives.
         signal: [T, ..., N] learning signals L_j^t.
         params: of the population.
+        z: spikes, without influence on this cell's eligibility.
 
     Returns:
         [T, ..., N]: (1 - alpha) A_u, such that sum_t L_j^t e_ji^t is its product with the raw presynaptic spikes.

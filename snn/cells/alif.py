@@ -47,6 +47,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from snn.cells import alif_factors
 from snn.cells.common import CellOutput
 from snn.surrogate import spike, triangular
 
@@ -107,7 +108,7 @@ def initial_trace(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devi
     return AlifTrace(zero, zero)
 
 
-def trace_step(x: Tensor, psi: Tensor, trace: AlifTrace, params: AlifParams) -> tuple[Tensor, AlifTrace]:
+def trace_step(x: Tensor, psi: Tensor, trace: AlifTrace, params: AlifParams, z: Tensor | None = None) -> tuple[Tensor, AlifTrace]:
     """Advance the eligibility traces of a projection by one step, causally.
 
     Args:
@@ -115,6 +116,7 @@ def trace_step(x: Tensor, psi: Tensor, trace: AlifTrace, params: AlifParams) -> 
         psi: [..., N] pseudo-derivative of this step.
         trace: before this step.
         params: of the postsynaptic population.
+        z: spikes of this step, without influence on this cell's eligibility.
 
     Returns:
         Eligibility e_ji^t, [..., N, I], and the new trace.
@@ -125,22 +127,16 @@ def trace_step(x: Tensor, psi: Tensor, trace: AlifTrace, params: AlifParams) -> 
     return eligibility, AlifTrace(p, psi * p + (rho - beta * psi) * trace.epsilon)
 
 
-def factors(psi: Tensor, signal: Tensor, params: AlifParams) -> Tensor:
+def factors(psi: Tensor, signal: Tensor, params: AlifParams, z: Tensor | None = None) -> Tensor:
     """Fold the learning signals backwards in time into one factor per neuron and step.
 
     Args:
         psi: [T, ..., N] pseudo-derivatives.
         signal: [T, ..., N] learning signals L_j^t.
         params: of the population.
+        z: spikes, without influence on this cell's eligibility.
 
     Returns:
         [T, ..., N]: B such that sum_t L_j^t e_ji^t = sum_t B_j^t x_i^t with raw presynaptic spikes x.
     """
-    lam = torch.zeros_like(psi[0])
-    b = torch.zeros_like(psi[0])
-    out: list[Tensor] = []
-    for psi_t, signal_t in zip(psi.flip(0), signal.flip(0), strict=True):
-        b = psi_t * (signal_t + lam) + params.alpha * b
-        lam = -params.beta * psi_t * signal_t + (params.rho - params.beta * psi_t) * lam
-        out.append(b)
-    return torch.stack(out[::-1])
+    return alif_factors.fold(psi, signal, params.alpha, params.rho, params.beta)

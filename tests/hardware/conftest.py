@@ -41,6 +41,7 @@ def hear(steps: int, seed: int, inputs: int = 12) -> NDArray[np.uint8]:
 
 SETTINGS: list[dict[str, Any]] = [
     {"cell": "adlif"},
+    {"cell": "board", "features": (10, 6)},
     {"cell": "alif", "features": (10, 6)},
     {"cell": "lif", "features": (6, 5, 4), "neurons": 9},
     {"cell": "adlif", "adaptive_fraction": 0.5},

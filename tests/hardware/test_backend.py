@@ -8,7 +8,7 @@ from hardware import BackendError, open_backend
 def test_the_torch_emulator_opens_by_name() -> None:
     backend = open_backend("torch")
     assert backend.name == "torch"
-    assert set(backend.capabilities.cells) == {"lif", "alif", "adlif"}
+    assert set(backend.capabilities.cells) == {"lif", "alif", "adlif", "board"}
     assert "online e-prop" in backend.capabilities.plasticity
     assert backend.capabilities.live_input
 

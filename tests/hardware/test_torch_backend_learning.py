@@ -57,7 +57,7 @@ def test_online_learning_equals_the_batched_form(
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
-    cell=st.sampled_from(["lif", "alif", "adlif"]),
+    cell=st.sampled_from(["lif", "alif", "adlif", "board"]),
     layers=st.lists(st.integers(1, 9), min_size=1, max_size=3),
     inputs=st.integers(1, 14),
     neurons=st.integers(1, 12),
@@ -97,7 +97,7 @@ def test_online_learning_of_any_network(
     presynaptic = (learnt.presynaptic[:, 0], learnt.recurrent[:, 0])
     for change, signal, name in zip(backend.weight_changes([shot]), presynaptic, ("in", "rec"), strict=True):
         rule = eprop.OnlineEprop(tuple(change.shape), cell_params(config, weights), torch.float32)
-        for row in zip(signal, learning.activity.psi[:, 0], learning.signals.learning[:, 0], strict=True):
+        for row in zip(signal, learning.activity.psi[:, 0], learning.signals.learning[:, 0], learning.activity.z[:, 0], strict=True):
             rule.step(*row)
         expected = -weights[f"log_rate_{name}"].exp() * rule.gradient
         if name == "rec":

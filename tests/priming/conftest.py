@@ -7,20 +7,27 @@ they have. Every role, split and kind of recording of a real data folder is ther
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.constants import SAMPLE_RATE
 from audio.files import write_wav
+from priming import objective
 from priming.config import PrimeConfig
 from priming.finish import save_primed
+from priming.loop import Loop, StepReport
 from priming.model import PrimedModel, load_model
-from priming.outer_loop import OuterLoop, StepReport
+from priming.outer_loop import OuterLoop, open_loop
+from priming.sampler import Task
 from priming.workspace import Workspace, open_workspace
+from snn import features as population
+from snn import schemes
 from snn.config import LearnerConfig
 
 FORMANTS = (450.0, 1000.0, 1900.0, 3300.0)  # Hz, of the voiced syllables
@@ -203,3 +210,79 @@ def toy_model(toy_run: ToyRun) -> PrimedModel:
 def toy_model_file(toy_run: ToyRun) -> Path:
     """The file that the run wrote."""
     return toy_run.path
+
+
+class Patterns:
+    """A family of words that are patterns of spikes: in each third of an utterance other channels are busy. No word is drawn twice.
+
+    It stands in for encoded clips and for the sampler that draws from them.
+
+    Args:
+        busy: spikes a step of a busy channel.
+        quiet: of all others.
+    """
+
+    CHANNELS, STEPS, THIRD, BUSY = 30, 15, 5, 5
+
+    def __init__(self, busy: float, quiet: float) -> None:
+        self._busy, self._quiet = busy, quiet
+        self._said: NDArray[np.uint8] = np.zeros((0, self.STEPS, self.CHANNELS), np.uint8)
+        self.rate = quiet + (busy - quiet) * self.BUSY / self.CHANNELS
+
+    def _word(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        rates = np.full((3, self.CHANNELS), self._quiet)
+        for third in rates:
+            third[rng.choice(self.CHANNELS, self.BUSY, replace=False)] = self._busy
+        return np.repeat(rates, self.THIRD, axis=0)
+
+    def draw(self, step: int, ways: int, queries: int, unknown: int) -> Task:
+        rng = np.random.default_rng([5, step])
+        words = [self._word(rng) for _ in range(ways + unknown)]
+        said = [*range(ways), *(word for word in range(ways) for _ in range(queries)), *range(ways, ways + unknown)]
+        self._said = np.stack([rng.random(words[word].shape) < words[word] for word in said]).astype(np.uint8)
+        labels = np.array([word if word < ways else -1 for word in said[ways:]])
+        none = np.zeros(len(said), np.int64)
+        return Task(np.arange(ways), np.arange(ways, len(said)), labels, none[:ways], none[ways:])
+
+    def take(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.uint8]:
+        taken: NDArray[np.uint8] = self._said[clips]
+        return taken
+
+
+@pytest.fixture(scope="session")
+def pattern_loop() -> Callable[..., Loop]:
+    """Runs on words that are patterns of spikes, in a network whose readout decodes six of thirty channels at the start."""
+
+    def make(steps: int, *, busy: float = 0.5, quiet: float = 0.08, neurons: int = 12, cell: str = "alif", **changes: Any) -> Loop:
+        size = {"features": (16,), "neurons": neurons, "lsg_neurons": 8, "projection": 30}
+        network = LearnerConfig(inputs=Patterns.CHANNELS, step_ms=40.0, readout_tau_ms=120.0, delays_ms=(0.0,), cell=cell, **size)
+        fast = {"rate": 0.02, "eprop_rate": 0.01, "learning_rate": 0.02, "readout_share": 0.5, "input_dropout": 0.0, "validations": 0}
+        config = PrimeConfig(**{"data": ".", "out": "m", "learner": network, "steps": steps, "readout_ways": 5, "eprop_ways": 5} | fast | changes)
+        family = Patterns(busy, quiet)
+        rate, decoder = torch.full((Patterns.CHANNELS,), family.rate), np.eye(6, Patterns.CHANNELS, dtype=np.float32)
+        encoder = SimpleNamespace(decoder=lambda: decoder)
+        workspace = SimpleNamespace(sampler=family, features=family, encoder=encoder, input_rate=lambda: rate, validation={})
+        return open_loop(config, workspace)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def judge() -> Callable[..., tuple[float, float]]:
+    """Mean loss of the decision and accuracy of a run's weights, or of others, on words that priming did not draw."""
+
+    def judged(loop: Loop, weights: dict[str, Tensor] | None = None, tasks: int = 12) -> tuple[float, float]:
+        own, found = loop.weights | (weights or {}), []
+        with torch.no_grad():
+            for step in range(10**6, 10**6 + tasks):
+                task = loop.workspace.sampler.draw(step, 5, 3, 2)
+                spikes = loop.workspace.features.take(np.concatenate([task.support, task.queries]), np.zeros(0, np.int64))
+                heard, _ = population.hear(loop.learner, own, torch.from_numpy(spikes.astype(np.float32)).transpose(0, 1))
+                learnt, _ = schemes.learn(loop.learner, own, heard[:, :5])
+                scores = schemes.respond(loop.learner, own, learnt, heard[:, 5:])[0].amax(0).T
+                labels = torch.from_numpy(task.labels)
+                found.append((float(objective.decision_loss(scores, labels, own)), objective.accuracy(scores, labels)))
+        loss, correct = np.mean(found, axis=0).tolist()
+        return loss, correct
+
+    return judged

@@ -15,11 +15,12 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from priming import objective, outer_loop, workspace
+from priming import finish, objective, outer_loop, validation, workspace
 from priming.checkpoint import load_checkpoint
 from priming.config import PrimeConfig
 from priming.corpus import role_clips
 from priming.errors import DataError, ModelError
+from priming.metrics import Summary
 from priming.model import PrimedModel, load_model
 from priming.outer_loop import OuterLoop, StepReport, prime
 from priming.validation import validate
@@ -285,3 +286,79 @@ def test_words_that_cannot_make_an_episode_are_left_out_at_the_start(
     found = open_workspace(toy_config(tmp_path / "m.safetensors"), lines.append)
     assert found.validation == {}
     assert any("no validation on isolated words: 5 ways are asked for, but only 4 words" in line for line in lines)
+
+
+def merits(monkeypatch: pytest.MonkeyPatch, found: list[float]) -> None:
+    """Let validations find these AUROCs one after the other, and then none better."""
+    waiting = list(found)
+
+    def validate(*_: object) -> list[tuple[str, Summary]]:
+        return [("isolated", Summary(0.5, 0.1, waiting.pop(0) if waiting else 0.0, 0.5, 0.5, 0.5, 2, (0.5, 0.5)))]
+
+    monkeypatch.setattr(validation, "validate", validate)
+    monkeypatch.setattr(finish, "validate", validate)
+
+
+def test_a_run_that_gets_no_better_ends_and_keeps_the_best(
+    toy_config: MakeConfig, toy_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second stage begins at step 5; validations of the first do not count, and step 7 is the best of the second."""
+    settings: dict[str, Any] = {"steps": STEPS, "validations": STEPS, "patience": 2}
+    config, lines, seen = toy_config(tmp_path / "m.safetensors", **settings), [], []
+    found = [0.9, 0.9, 0.9, 0.9, 0.9, 0.6, 0.8, 0.7, 0.75]
+    merits(monkeypatch, found)
+    prime(config, watch=lambda report: seen.append(report.step), announce=lines.append)
+    assert seen == list(range(1, 10))
+    assert "the weights of step 7 were the best on validation words, of 9 steps" in lines
+    best = load_checkpoint(tmp_path / "m.run" / "best.safetensors")
+    assert best.step == 7
+    model = load_model(config.out)
+    assert all(torch.equal(model.weights[name], best.weights[name]) for name in model.weights)
+    assert [each["step"] for each in model.config.provenance["history"]] == list(range(1, 10))
+
+    interrupted = toy_config(tmp_path / "n.safetensors", **settings)
+
+    def interrupt(report: StepReport) -> None:
+        if report.step == 8:
+            raise KeyboardInterrupt
+
+    merits(monkeypatch, found)
+    with pytest.raises(KeyboardInterrupt):
+        prime(interrupted, watch=interrupt)
+    merits(monkeypatch, found[7:])  # the interrupted step was saved; its validation is made up for
+    prime(interrupted, resume=True)
+    again = load_model(interrupted.out)
+    assert all(torch.equal(model.weights[name], again.weights[name]) for name in model.weights)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory_is_told_with_what_to_lower(
+    toy_config: MakeConfig, toy_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    real = OuterLoop._task_loss
+
+    def starved(self: OuterLoop, task: Any, eprop_stage: bool, generator: torch.Generator) -> Any:
+        if eprop_stage:
+            raise error
+        return real(self, task, eprop_stage, generator)
+
+    monkeypatch.setattr(OuterLoop, "_task_loss", starved)
+    with pytest.raises(ModelError, match=r"memory does not suffice at step 4 for tasks of 4 words .* --set eprop_ways=2") as caught:
+        prime(toy_config(tmp_path / "m.safetensors"))
+    assert "\n" not in str(caught.value)
+    assert load_checkpoint(tmp_path / "m.run" / "checkpoint.safetensors").step == 4
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    toy_config: MakeConfig, toy_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(OuterLoop, "_task_loss", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        prime(toy_config(tmp_path / "m.safetensors"))

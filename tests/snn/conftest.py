@@ -10,6 +10,7 @@ from torch import Tensor
 from snn import features, learner, network
 from snn.cells.adlif import AdlifParams
 from snn.cells.alif import AlifParams
+from snn.cells.board import BoardParams
 from snn.config import LearnerConfig
 from snn.initialise import initial_weights
 from snn.learner import Learning, Learnt
@@ -17,7 +18,7 @@ from snn.learner import Learning, Learnt
 Learner = tuple[LearnerConfig, dict[str, Tensor]]
 
 
-def random_params(cell: str, neurons: int, rng: torch.Generator) -> AlifParams | AdlifParams:
+def random_params(cell: str, neurons: int, rng: torch.Generator) -> network.Params:
     """Parameters of a population in which every neuron differs."""
 
     def between(low: float, high: float) -> Tensor:
@@ -25,6 +26,8 @@ def random_params(cell: str, neurons: int, rng: torch.Generator) -> AlifParams |
 
     if cell == "adlif":
         return AdlifParams(between(0.3, 0.95), between(0.3, 0.98), between(-0.5, 1.5), between(0, 2), gamma=0.5)
+    if cell == "board":
+        return BoardParams(between(0.3, 0.95), between(0.3, 0.98), between(0.1, 1.5), v_th=0.8, gamma=0.4)
     beta = between(0.1, 1.8) if cell == "alif" else torch.zeros(neurons, dtype=torch.float64)
     return AlifParams(between(0.3, 0.95), between(0.3, 0.98), beta, v_th=0.8, gamma=0.4)
 
@@ -86,7 +89,7 @@ def _respond() -> Callable[..., tuple[Tensor, network.Activity]]:
 
 
 @pytest.fixture(scope="session")
-def make_params() -> Callable[..., AlifParams | AdlifParams]:
+def make_params() -> Callable[..., network.Params]:
     return random_params
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from snn import eprop, network
 from snn.cells.adlif import AdlifParams
 
-CELLS = ("lif", "alif", "adlif")
+CELLS = ("lif", "alif", "adlif", "board")
 TOLERANCE = 1e-10
 
 
@@ -61,8 +61,8 @@ def experiment(make_params: Callable[..., Any], cell: str, seed: int, steps: int
 
 def online(run: Run, presynaptic: Tensor) -> Tensor:
     rule = eprop.OnlineEprop((run.psi.shape[-1], presynaptic.shape[-1]), run.params, torch.float64)
-    for x, psi, signal in zip(presynaptic, run.psi, run.signal, strict=True):
-        rule.step(x, psi, signal)
+    for row in zip(presynaptic, run.psi, run.signal, run.z, strict=True):
+        rule.step(*row)
     return rule.gradient
 
 
@@ -78,7 +78,7 @@ def test_online_equals_factorised_equals_autograd(
     make_params: Callable[..., Any], cell: str, seed: int, steps: int, groups: list[int], inputs: int
 ) -> None:
     run = experiment(make_params, cell, seed, steps, tuple(groups), inputs)
-    factor = eprop.factors(run.psi, run.signal, run.params)
+    factor = eprop.factors(run.psi, run.signal, run.params, run.z)
     for presynaptic, mask, reference in ((run.unusual, run.mask_in, run.reference[0]), (network.delayed(run.z), run.mask_rec, run.reference[1])):
         forward = online(run, presynaptic) * mask
         backward = eprop.gradient(factor, presynaptic) * mask
@@ -118,16 +118,21 @@ def numpy_eligibility(run: Run, presynaptic: NDArray[np.float64], cell: str) -> 
             if cell == "adlif":
                 alpha, rho, a, b = (float(p[j]) for p in run.params[:4])
             else:
-                alpha, rho, beta = (float(p[j]) for p in run.params[:3])
+                alpha, rho, strength = (float(p[j]) for p in run.params[:3])  # beta, or the board's jump
             for t in range(steps):
                 if cell == "adlif":
                     adaptation = rho * adaptation + (1 - rho) * a * membrane + b * spike
                     membrane = alpha * (membrane - spike) + (1 - alpha) * (presynaptic[t, i] - adaptation)
                     spike = psi[t, j] * membrane
+                elif cell == "board":
+                    fired = t > 0 and run.z[t - 1, j] == 1
+                    adaptation = rho * (adaptation + strength * spike)
+                    membrane = presynaptic[t, i] - adaptation + (0 if fired else alpha * membrane)
+                    spike = psi[t, j] * membrane
                 else:
                     membrane = alpha * membrane + presynaptic[t, i]
                     adaptation = rho * adaptation + spike
-                    spike = psi[t, j] * (membrane - beta * adaptation)
+                    spike = psi[t, j] * (membrane - strength * adaptation)
                 out[t, j, i] = spike
     return out
 
@@ -141,7 +146,7 @@ def test_traces_equal_an_independent_reference_at_every_step(make_params: Callab
         expected = numpy_eligibility(run, presynaptic.numpy(), cell)
         trace = functions.initial_trace((7, presynaptic.shape[1]), torch.float64)
         for t in range(30):
-            eligibility, trace = functions.trace_step(presynaptic[t], run.psi[t], trace, run.params)
+            eligibility, trace = functions.trace_step(presynaptic[t], run.psi[t], trace, run.params, run.z[t])
             np.testing.assert_allclose(eligibility.numpy(), expected[t], rtol=0, atol=1e-12)
 
 
@@ -158,6 +163,11 @@ def numpy_spikes(run: Run, cell: str) -> NDArray[np.float64]:
                 w[j] = rho * w[j] + (1 - rho) * a * v[j] + b * before[j]
                 v[j] = alpha * (v[j] - before[j]) + (1 - alpha) * (current - w[j])
                 z[t, j] = v[j] >= 1
+            elif cell == "board":
+                alpha, rho, jump = (float(p[j]) for p in run.params[:3])
+                w[j] = rho * (w[j] + jump * before[j])
+                v[j] = (0 if before[j] else alpha * v[j]) + current - w[j]
+                z[t, j] = v[j] >= run.params.v_th
             else:
                 alpha, rho, beta = (float(p[j]) for p in run.params[:3])
                 v[j] = alpha * v[j] + current - run.params.v_th * before[j]
@@ -180,13 +190,14 @@ def test_tasks_beside_each_other_do_not_mix(make_params: Callable[..., Any], cel
     psi = torch.rand(12, 3, 2, 5, generator=rng, dtype=torch.float64) * 0.5
     signal = torch.randn(12, 3, 2, 5, generator=rng, dtype=torch.float64)
     x = torch.randn(12, 3, 2, 4, generator=rng, dtype=torch.float64)
+    z = (torch.rand(12, 3, 2, 5, generator=rng) < 0.4).double()
     rule = eprop.OnlineEprop((3, 2, 5, 4), params, torch.float64)
-    for arguments in zip(x, psi, signal, strict=True):
+    for arguments in zip(x, psi, signal, z, strict=True):
         rule.step(*arguments)
-    together = eprop.gradient(eprop.factors(psi, signal, params), x)
+    together = eprop.gradient(eprop.factors(psi, signal, params, z), x)
     assert together.shape == (3, 2, 5, 4)
     torch.testing.assert_close(rule.gradient, together, rtol=0, atol=TOLERANCE)
-    alone = eprop.gradient(eprop.factors(psi[:, 2, 1], signal[:, 2, 1], params), x[:, 2, 1])
+    alone = eprop.gradient(eprop.factors(psi[:, 2, 1], signal[:, 2, 1], params, z[:, 2, 1]), x[:, 2, 1])
     torch.testing.assert_close(together[2, 1], alone, rtol=0, atol=TOLERANCE)
 
 
@@ -209,4 +220,4 @@ def test_lif_is_alif_without_adaptation_whatever_its_decay(make_params: Callable
 def test_cells_are_told_apart_by_their_parameters(make_params: Callable[..., Any]) -> None:
     rng = torch.Generator().manual_seed(0)
     assert isinstance(make_params("adlif", 3, rng), AdlifParams)
-    assert network.cell_of(make_params("adlif", 3, rng)) is not network.cell_of(make_params("alif", 3, rng))
+    assert len({network.cell_of(make_params(cell, 3, rng)) for cell in ("alif", "adlif", "board")}) == 3

@@ -15,6 +15,7 @@ Learner = tuple[LearnerConfig, dict[str, Tensor]]
 MakeLearner = Callable[..., Learner]
 SETTINGS: list[dict[str, Any]] = [
     {"cell": "adlif"},
+    {"cell": "board"},
     {"cell": "alif", "features": (8, 6)},
     {"cell": "lif", "features": (6, 5, 3)},
     {"cell": "adlif", "adaptive_fraction": 0.5, "features": (9, 5)},

@@ -27,7 +27,7 @@ def test_weights_follow_from_the_seed() -> None:
 
 
 @pytest.mark.parametrize("layers", [(60,), (40, 30), (30, 20, 20)])
-@pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
+@pytest.mark.parametrize("cell", ["lif", "alif", "adlif", "board"])
 def test_every_layer_fires_from_the_start(cell: str, layers: tuple[int, ...]) -> None:
     config = CONFIG.model_copy(update={"cell": cell, "features": layers})
     _, activity = features.hear(config, initial_weights(config, RATE, 0), spikes(40, 8, 40))
@@ -35,7 +35,7 @@ def test_every_layer_fires_from_the_start(cell: str, layers: tuple[int, ...]) ->
         assert 0.02 < layer.mean() < 0.5
 
 
-@pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
+@pytest.mark.parametrize("cell", ["lif", "alif", "adlif", "board"])
 def test_priming_starts_near_prototype_matching(cell: str) -> None:
     config = CONFIG.model_copy(update={"cell": cell})
     weights = initial_weights(config, RATE, 0)

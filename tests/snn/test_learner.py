@@ -17,6 +17,7 @@ MakeLearner = Callable[..., tuple[LearnerConfig, Weights]]
 MakeHeard = Callable[..., Tensor]
 SETTINGS: list[dict[str, Any]] = [
     {"cell": "adlif"},
+    {"cell": "board"},
     {"cell": "alif", "features": (8, 6)},
     {"cell": "lif", "features": (6, 5, 3), "neurons": 5},
     {"cell": "adlif", "adaptive_fraction": 0.5, "features": (9, 5), "delays_ms": (0.0, 2000.0)},  # a delay longer than the utterance
@@ -71,7 +72,7 @@ def test_what_is_learnt_is_what_e_prop_and_the_gate_say(
     references = torch.autograd.grad((signal * activity.z).sum(), (w_in, w_rec))
     for presynaptic, reference in zip((learnt.presynaptic[:, 0], learnt.recurrent[:, 0]), references, strict=True):
         rule = eprop.OnlineEprop(tuple(reference.shape), params, torch.float64)
-        for row in zip(presynaptic, learning.activity.psi[:, 0], signal, strict=True):
+        for row in zip(presynaptic, learning.activity.psi[:, 0], signal, learning.activity.z[:, 0], strict=True):
             rule.step(*row)
         kept = eprop.gradient(learnt.factor[:, 0], presynaptic)
         torch.testing.assert_close(rule.gradient, kept, rtol=0, atol=1e-10)
@@ -195,7 +196,7 @@ def test_rates_do_not_change_what_is_learnt_only_what_is_done_with_it(make_learn
     assert all(torch.equal(*pair) for pair in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
+@pytest.mark.parametrize("cell", ["lif", "alif", "adlif", "board"])
 def test_no_autapses(make_learner: MakeLearner, make_heard: MakeHeard, cell: str, learn: Learn, respond: Respond) -> None:
     config, weights = make_learner(4, cell=cell)
     heard, queries = make_heard(config, weights, 20, 2, 1), make_heard(config, weights, 15, 3, 2)

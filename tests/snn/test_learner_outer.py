@@ -22,7 +22,7 @@ def leaves(weights: Weights) -> Weights:
     return {name: w.clone().requires_grad_() for name, w in weights.items()}
 
 
-@pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
+@pytest.mark.parametrize("cell", ["lif", "alif", "adlif", "board"])
 @pytest.mark.parametrize("layers", [(12,), (8, 6)])
 def test_the_outer_gradient_reaches_every_weight(
     make_learner: MakeLearner, make_heard: MakeHeard, cell: str, layers: tuple[int, ...], learn: Learn, respond: Respond
@@ -63,7 +63,7 @@ def check_against_finite_differences(loss: Callable[[Weights], Tensor], primed: 
         assert (up - down) / (2 * step) == pytest.approx(expected, rel=1e-5), name
 
 
-@pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
+@pytest.mark.parametrize("cell", ["lif", "alif", "adlif", "board"])
 def test_the_outer_gradient_through_the_update_equals_finite_differences(
     make_learner: MakeLearner, make_heard: MakeHeard, cell: str, learn: Learn, respond: Respond
 ) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from snn import network
 from snn.cells.alif import AlifParams
 
-CELLS = ("lif", "alif", "adlif")
+CELLS = ("lif", "alif", "adlif", "board")
 
 
 def coarse(*shape: int, rng: torch.Generator) -> Tensor:

@@ -80,7 +80,7 @@ def test_populations_have_parameters_of_their_own(make_learner: Callable[..., tu
     assert not torch.equal(learning.alpha, shared.alpha)
 
 
-@pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
+@pytest.mark.parametrize("cell", ["lif", "alif", "adlif", "board"])
 def test_the_generator_is_adlif_beside_any_cell(cell: str) -> None:
     config = LearnerConfig(inputs=2, step_ms=20, cell=cell, features=(3,), neurons=4, lsg_neurons=5)
     weights = lsg_weights(config, start(config))

@@ -37,7 +37,7 @@ def test_signal_equals_autograd(make_spikes: Callable[..., Tensor]) -> None:
 
 
 @pytest.mark.parametrize(("target", "direction"), [(0.0, -1), (1.0, 1)])
-@pytest.mark.parametrize("cell", ["lif", "alif", "adlif"])
+@pytest.mark.parametrize("cell", ["lif", "alif", "adlif", "board"])
 def test_eprop_on_the_signal_brings_the_rate_to_its_target(
     make_params: Callable[..., Any], make_spikes: Callable[..., Tensor], cell: str, target: float, direction: int
 ) -> None:
@@ -48,6 +48,6 @@ def test_eprop_on_the_signal_brings_the_rate_to_its_target(
     silent = torch.zeros(8, 8, dtype=torch.float64)
     before = network.run(network.project(x, weights), silent, params)
     assert 0.05 < before.z.mean() < 0.9
-    gradient = eprop.gradient(eprop.factors(before.psi, rate_signal(before.z, target), params), x)
+    gradient = eprop.gradient(eprop.factors(before.psi, rate_signal(before.z, target), params, before.z), x)
     after = network.run(network.project(x, weights - 20 * gradient), silent, params)
     assert direction * (after.z.mean() - before.z.mean()) > 0.01

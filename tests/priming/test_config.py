@@ -1,0 +1,23 @@
+"""The cell that a run names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from priming.config import PrimeConfig, default_learner
+
+
+@pytest.mark.parametrize("encoder", ["embedding", "mel"])
+def test_a_named_cell_changes_nothing_else(encoder: str) -> None:
+    usual, board = (default_learner(encoder, 8, 40.0, cell) for cell in (None, "board"))
+    assert board.cell == "board" != usual.cell
+    assert board == usual.model_copy(update={"cell": "board"})
+
+
+@pytest.mark.parametrize("wrong", [{"cell": "izhikevich"}, {"cell": "lif", "learner": default_learner("embedding", 8, 40.0)}])
+def test_cells_that_make_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"data": tmp_path, "out": tmp_path / "m.safetensors", "steps": 1}
+    assert PrimeConfig(**options, cell="board").cell == "board"
+    with pytest.raises(ValueError, match="cell"):
+        PrimeConfig(**options, **wrong)
