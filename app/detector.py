@@ -1,9 +1,10 @@
 r"""From running scores to words: one detection for each spoken word, with its edges.
 
 The score of a word rises while the word is heard and peaks near its end. A word **fires** when its score has peaked at or over its threshold: when
-it has fallen below the threshold again, or 0.3 s after its maximum, whichever comes first. Then
+it has not risen for 40 ms, or has fallen below the threshold again. Then
 
-* among words whose scores peak within 0.3 s of each other one spoken word is meant: that which exceeds its own threshold most;
+* among words whose scores peak within 0.3 s of each other one spoken word is meant: the first whose peak is over, unless another exceeds its own
+  threshold by more at that time;
 * for the **refractory time** after its peak a word cannot fire again, and after firing its score must fall below the threshold first.
 
 The **edges** come from voice activity. The score of the enrolled utterance itself peaked a known lag after its end, and the utterance had a known
@@ -20,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRAME_S = 0.02  # of voice activity
-HOLD_S = 0.3  # how long a maximum must stand, and how close two peaks are one spoken word
+HOLD_S = 0.04  # how long a maximum must stand: a word is told as soon as its score has stopped rising
+RIVAL_S = 0.3  # how close two peaks are one spoken word
 REFRACTORY_S = 1.0
 GAP_FRAMES = 10  # 200 ms: silence of this length and less is inside a word
 FEWEST_FRAMES = 3  # voiced frames of a stretch of voice: one or two are a click
@@ -135,8 +137,8 @@ class Detector:
             if peak is None:
                 continue  # was not over its threshold, or gave way to another word of this step
             self._end(w)
-            rivals = [(v, rival) for v, rival in enumerate(self._peaks) if rival is not None and abs(rival.time_s - peak.time_s) < HOLD_S]
-            if peak.time_s < self._ready_s[w] or peak.time_s - self._last_s < HOLD_S or any(rival.excess > peak.excess for _, rival in rivals):
+            rivals = [(v, rival) for v, rival in enumerate(self._peaks) if rival is not None and abs(rival.time_s - peak.time_s) < RIVAL_S]
+            if peak.time_s < self._ready_s[w] or peak.time_s - self._last_s < RIVAL_S or any(rival.excess > peak.excess for _, rival in rivals):
                 continue
             for v, _ in rivals:
                 self._end(v)

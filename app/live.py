@@ -141,7 +141,7 @@ class Listener:
             samples: float32 [n] at 16 kHz in [-1, 1], any n.
 
         Returns:
-            Words that were recognised; a word is told at most 0.3 s after its score peaked.
+            Words that were recognised; a word is told as soon as its score has not risen for 40 ms.
         """
         from audio.voice import level_dbfs
 

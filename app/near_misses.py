@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.detector import HOLD_S, REFRACTORY_S, Rule
+from app.detector import REFRACTORY_S, RIVAL_S, Rule
 
 NEAR = 0.25  # how far below the threshold a peak is still near, as a share of the threshold (of 1 where the threshold is smaller)
 
@@ -44,7 +44,7 @@ class NearMissDetector:
         self._thresholds = np.array([rule.threshold for rule in rules], np.float64)
         self._near = self._thresholds - NEAR * np.maximum(1.0, np.abs(self._thresholds))
         self._step_s = step_s
-        self._hold, self._refractory = round(HOLD_S / step_s), round(REFRACTORY_S / step_s)
+        self._hold, self._refractory = round(RIVAL_S / step_s), round(REFRACTORY_S / step_s)
         self._steps = 0
         self._peaks: list[_Peak | None] = [None] * len(self._rules)  # of scores that are near now
         self._armed = [True] * len(self._rules)  # has been far below the threshold since the last peak

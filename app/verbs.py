@@ -281,6 +281,12 @@ def map_model(
 
 
 @cli.command()
+def doctor(words: Words = None, model: Model = None, as_json: Json = False) -> Call:
+    """Check this installation and this machine."""
+    return _deferred("doctor", words=words, model=model, as_json=as_json)
+
+
+@cli.command()
 def demo(
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the figure.")] = "demo",
     data: Annotated[str | None, typer.Option("--data", metavar="DIR", help="Real recordings instead of the synthetic voices.")] = None,
@@ -309,7 +315,7 @@ def _deferred(command: str, function: str = "run", **options: Any) -> Call:
     """Return the call of a verb, to be made outside the parser, which would answer interrupts and closed pipes in its own way."""
 
     def call() -> None:
-        if command in ("enroll", "listen", "serve", "demo", "evaluate_stream") or function in ("import_words", "upgrade_words"):
+        if command in ("enroll", "listen", "serve", "demo", "doctor", "evaluate_stream") or function in ("import_words", "upgrade_words"):
             os.environ.setdefault("OMP_NUM_THREADS", "1")  # a step of a small network is over before a second thread has woken up
         getattr(importlib.import_module(f"app.commands.{command}"), function)(**options)
 

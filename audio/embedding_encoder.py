@@ -59,8 +59,11 @@ def embedding_code(
     for first in range(0, len(vectors), ROWS):
         part = vectors[first : first + ROWS].astype(np.float32) - mean
         values = np.zeros_like(part)
-        for dimension in range(DIMENSIONS):
-            values += part[:, dimension, None] * transform[dimension]
+        if len(part) == 1:  # a live stream's: the same sums, row after row
+            values[0] = np.add.reduce(part[0, :, None] * transform, axis=0)
+        else:
+            for dimension in range(DIMENSIONS):
+                values += part[:, dimension, None] * transform[dimension]
         for index, threshold in enumerate(config.thresholds):
             limit = np.float32(threshold) * scale
             spikes[first : first + ROWS, index] = values > limit

@@ -89,7 +89,9 @@ def _blocks(path: Path, file: Any, resampler: StreamResampler, block_ms: float) 
             done += len(block)
             if not len(block):
                 break
-            samples = resampler.push(as_samples(block.mean(axis=1), str(path)))
+            with np.errstate(invalid="ignore", over="ignore"):  # what is no number is refused in one line, not warned of in another
+                mixed = block.mean(axis=1)
+            samples = resampler.push(as_samples(mixed, str(path)))
             if len(samples):
                 yield samples
         if done < file.frames < 2**62:  # libsndfile's mark for a length that it does not know is near 2**63

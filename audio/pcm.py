@@ -82,7 +82,8 @@ def _blocks(stream: BinaryIO, resampler: StreamResampler, channels: int, sample_
         whole = len(waiting) // frame_bytes
         if not whole:
             continue
-        mixed = decode(waiting[: whole * frame_bytes], sample_format).reshape(whole, channels).mean(axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is no number is refused in one line, not warned of in another
+            mixed = decode(waiting[: whole * frame_bytes], sample_format).reshape(whole, channels).mean(axis=1)
         waiting, frames = waiting[whole * frame_bytes :], frames + whole
         samples = resampler.push(as_samples(mixed, f"the stream (read as {sample_format})"))
         if len(samples):

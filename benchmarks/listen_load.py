@@ -1,58 +1,71 @@
-"""How much of a core `app listen` needs: a minute of sound, three enrolled words.
+"""How much of a core and of memory `app listen` needs, by the number of words, among voices and in a silent room.
 
-    python benchmarks/listen_load.py [--model embedding] [--words 3] [--seconds 60]
+    python benchmarks/listen_load.py [--model embedding] [--words 1 --words 10 --words 100] [--seconds 60] [--no-gate] [--json]
 
-Enrolls words of the demo into a temporary store, lets `app listen` hear a file of the demo's voices, and prints the processor seconds it used
-for a second of sound, with and without what it takes to start.
+The program itself hears raw PCM in the blocks of a live session. Words are those of the demo, some under more than one name. Processor seconds are
+those that it uses beyond starting, for a second of sound; `voices` is the demo's stream, in which somebody speaks half of the time, over and over.
 """
 
 import json
-import resource
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import listening
 import numpy as np
-import soundfile
 import typer
+from rich.console import Console
+from rich.table import Table
 
-VOICES = Path(__file__).parent.parent / "app" / "demo_voices"
-RATE = 16_000
-MARGIN_S = 0.3
+from app.store import WordStore
+
+MOMENT_S = 0.2  # of sound: what is used for it is used for starting
 
 
-def used(arguments: list[str]) -> float:
-    """Run `app` and return the processor seconds that it used."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "app", *arguments], check=True, stdout=subprocess.PIPE)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def rows(model: str, counts: list[int], seconds: float, gate: bool) -> list[dict[str, float | int | str]]:
+    """Measure one row for each number of words."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        everybody = listening.store_words(model, max(counts), Path(folder, "everybody"))
+        sounds = {"voices": np.resize(listening.voices(), round(seconds * listening.RATE)), "silent room": listening.room(seconds)}
+        sounds["start"] = sounds["voices"][: round(MOMENT_S * listening.RATE)]
+        files = {name: Path(folder, name) for name in sounds}
+        for name, sound in sounds.items():
+            files[name].write_bytes(listening.pcm(sound))
+        for count in counts:
+            store = WordStore(Path(folder, f"words {count}"))
+            store.put(*everybody[:count])
+            arguments = ["listen", "--from", "-", "--events", "--words", store.directory, *([] if gate else ["--no-gate"])]
+            used = {name: listening.measure(arguments, file) for name, file in files.items()}
+            load = {name: (used[name].cpu_s - used["start"].cpu_s) / (seconds - MOMENT_S) for name in ("voices", "silent room")}
+            row = {"words": count, "voices": load["voices"], "silent_room": load["silent room"], "resident_mb": used["voices"].resident_mb}
+            found.append({"model": model, **row, "start_cpu_s": used["start"].cpu_s, "start_wall_s": used["start"].first_s})
+    return found
 
 
 def main(
     model: str = "embedding",
-    words: Annotated[int, typer.Option(min=1, max=11)] = 3,
+    words: Annotated[list[int] | None, typer.Option(min=1)] = None,
     seconds: Annotated[float, typer.Option(min=1)] = 60.0,
+    no_gate: Annotated[bool, typer.Option("--no-gate")] = False,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure."""
-    stream, _ = soundfile.read(VOICES / "stream.flac", dtype="float32")
-    truth = json.loads((VOICES / "truth.json").read_text())
-    said = {entry["word"]: entry for entry in (truth["utterances"] if isinstance(truth, dict) else truth)}
-    with tempfile.TemporaryDirectory() as folder:
-        store, whole, moment = Path(folder, "words"), Path(folder, "stream.wav"), Path(folder, "moment.wav")
-        soundfile.write(whole, np.resize(stream, round(seconds * RATE)), RATE)
-        soundfile.write(moment, stream[: RATE // 5], RATE)
-        for word in list(said)[:words]:
-            begin, end = (round(said[word][edge] * RATE) for edge in ("start_s", "end_s"))
-            recording = Path(folder, "word.wav")
-            soundfile.write(recording, stream[max(0, begin - round(MARGIN_S * RATE)) : end + round(MARGIN_S * RATE)], RATE)
-            used(["enroll", word, "--from", str(recording), "--words", str(store), "--model", model, "--json"])
-        start = used(["listen", "--from", str(moment), "--words", str(store), "--json"])
-        total = used(["listen", "--from", str(whole), "--words", str(store), "--json"])
-    print(f"{model}, {words} words, {seconds:.0f} s of sound: {(total - start) / seconds:.3f} s of one core per second of sound")
-    print(f"start-up {start:.1f} s of one core; with it {total / seconds:.3f} s per second of sound")
+    found = rows(model, words or [1, 10, 100], seconds, not no_gate)
+    if as_json:
+        print(json.dumps(found))
+        return
+    table = Table(title=f"app listen, {model}, {seconds:.0f} s of sound{', no gate' if no_gate else ''}", box=None)
+    for name in ("words", "core, voices", "core, silent room", "resident MB", "start, core s", "start, wall s"):
+        table.add_column(name, justify="right")
+    for row in found:
+        shares = (f"{float(row[name]):.1%}" for name in ("voices", "silent_room"))
+        table.add_row(
+            str(row["words"]),
+            *shares,
+            *(f"{float(row[name]):.{digits}f}" for name, digits in (("resident_mb", 0), ("start_cpu_s", 2), ("start_wall_s", 2))),
+        )
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from rich.table import Table
 from alternatives.errors import UnavailableError
 from alternatives.plain_errors import plain_errors
 from alternatives.protocol import Alternative, Settings
-from alternatives.registry import METHODS, REFERENCE, Method, rounding
+from alternatives.registry import METHODS, REFERENCE, Method, primed, rounding
 from priming.atomic import write_atomically
 from priming.errors import DataError
 from priming.evaluation import EvaluationConfig, sounding_episodes
@@ -50,6 +50,22 @@ def chosen(only: list[str] | None, bits: list[int] | None) -> dict[str, Method]:
             methods[name] = method
         if name == REFERENCE:
             methods |= {f"round-{each}": rounding(each) for each in bits or []}
+    return methods
+
+
+def compared(named: list[str] | None) -> dict[str, Method]:
+    """Return a row for each NAME=FILE of --compare-model.
+
+    Raises:
+        DataError: it is written otherwise, or the name is taken.
+        ModelError: there is no such model.
+    """
+    methods: dict[str, Method] = {}
+    for each in named or []:
+        name, equals, file = each.partition("=")
+        if not (name and equals and file) or name in METHODS or name in methods:
+            raise DataError(f"--compare-model takes NAME=FILE with a name of its own; not {each}")
+        methods[name] = primed(name, load_model(file))
     return methods
 
 
@@ -152,11 +168,12 @@ def main(
     bits: Annotated[list[int] | None, typer.Option("--round", help="also natural e-prop from weights of this many bits; repeatable")] = None,
     readout_model: Annotated[str | None, typer.Option(help="model primed to learn with its readout alone")] = None,
     protonet: Annotated[Path | None, typer.Option(help="prototypical network of benchmarks/protonet.py")] = None,
+    compare_model: Annotated[list[str] | None, typer.Option(help="NAME=FILE: also this primed model, by its own scheme; repeatable")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="file to write the figures to")] = None,
 ) -> None:
     """Compare on the same episodes."""
     with plain_errors():
-        methods = chosen(only, bits)
+        methods = chosen(only, bits) | compared(compare_model)
         settings = Settings(load_model(model), None if readout_model is None else load_model(readout_model), protonet, seed)
         alternatives, missing = build(methods, settings, required=bool(only))
         for name, reason in missing.items():
@@ -166,7 +183,7 @@ def main(
         titles = {name: method.title for name, method in methods.items()}
         words = f"{role} words{'' if role == 'test' else f' ({subset})'}{'' if snr is None else f', queries at {snr:g} dB'}"
         show(titles, summaries, f"{settings.model.name}: {ways}-way {shots}-shot, {words}, {episodes} episodes, seed {seed}")
-        if REFERENCE in summaries:
+        if REFERENCE in summaries and settings.network.mean_change is not None:
             change_in, change_rec = settings.network.mean_change
             print(f"an enrolment changes the weights by: W_in {change_in:.1%}, W_rec {change_rec:.1%} of their norm")
         if out is not None:

@@ -50,7 +50,7 @@ class EvolutionLoop(Loop):
         evolve = self.config.evolve
         self._origins = {name: tensor.clone() for name, tensor in self.theta.items() if not evolve or name.startswith((*evolve, "objective."))}
         if all(name.startswith("objective.") for name in self._origins):
-            raise DataError(f"no tensor that is primed has a name that begins with {' or '.join(evolve)}: see docs/models.md for their names")
+            raise DataError(f"no tensor that is primed has a name that begins with {' or '.join(evolve)}: see docs/priming.md for their names")
         self._units = {name: _unit(name, tensor) for name, tensor in self._origins.items()}
         self._algorithm = _evotorch()
         centre = torch.zeros(sum(tensor.numel() for tensor in self._origins.values()))

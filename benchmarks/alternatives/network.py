@@ -1,6 +1,7 @@
 """The primed network in the torch emulator: online e-prop from each utterance, scores as listening gives them.
 
-What a row of the table leaves out is left out of what the utterances taught, or of the weights that are loaded.
+What a row of the table leaves out is left out of what the utterances taught, or of the weights that are loaded. A model whose scheme no device runs
+learns as in priming (`alternatives.batched`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alternatives.batched import BatchedBackend
 from alternatives.features import PerSound, Spikes
 from hardware import Shot
 from hardware.torch_backend import TorchBackend
@@ -29,21 +31,26 @@ class Network:
     """
 
     def __init__(self, model: PrimedModel, spikes: Spikes, weights: Mapping[str, Tensor] | None = None) -> None:
-        self._model, self._spikes, self._backend = model, spikes, TorchBackend()
+        self._model, self._spikes = model, spikes
+        runs = model.config.learner.theta != "weights" and model.config.learner.inner == "eprop"
+        self._backend: TorchBackend | BatchedBackend = TorchBackend() if runs else BatchedBackend()
         self._backend.load(model.config.learner, model.weights if weights is None else weights)
         self._changes: list[tuple[float, float]] = []
         self.learn = PerSound(self._learn, SHOTS_KEPT)
 
     def _learn(self, utterance: Utterance) -> Shot:
         shot = self._backend.learn(self._spikes(utterance))
-        changed = zip(("w_in", "w_rec"), self._backend.weight_changes([shot]), strict=True)
-        shares = [float(change.norm()) / float(self._model.weights[name].norm()) for name, change in changed]
-        self._changes.append((shares[0], shares[1]))
+        if isinstance(self._backend, TorchBackend):
+            changed = zip(("w_in", "w_rec"), self._backend.weight_changes([shot]), strict=True)
+            shares = [float(change.norm()) / float(self._model.weights[name].norm()) for name, change in changed]
+            self._changes.append((shares[0], shares[1]))
         return shot
 
     @property
-    def mean_change(self) -> tuple[float, float]:
-        """The norm of an utterance's changes of W_in and W_rec over the norm of the weights, mean over those learnt so far."""
+    def mean_change(self) -> tuple[float, float] | None:
+        """The norm of an utterance's changes of W_in and W_rec over that of the weights, mean over those learnt so far; None where none is known."""
+        if not self._changes:
+            return None
         mean_in, mean_rec = np.mean(self._changes, axis=0).tolist()
         return mean_in, mean_rec
 

@@ -12,6 +12,7 @@ from alternatives.protocol import Alternative, Settings
 from alternatives.prototype import Prototypes, mean_embedding, mean_spikes
 from alternatives.rounding import rounded
 from alternatives.warping import Warping, embedding_of_speech, mfcc
+from priming.model import PrimedModel
 
 REFERENCE = "eprop"  # the method that all others are compared with
 
@@ -57,6 +58,19 @@ METHODS: Mapping[str, Method] = {
     "protonet": Method("prototypical network, not spiking", _protonet),
     "efficientword": Method("EfficientWord-Net 1.0.5", lambda settings: EfficientWordNet()),
 }
+
+
+def primed(name: str, model: PrimedModel) -> Method:
+    """The row of another primed model, by the scheme that it was primed for."""
+    learner = model.config.learner
+    details = {
+        "rates": (f"a rate for each {learner.rates}", f"{learner.broadcast} broadcast"),
+        "weights": ("no plasticity",),
+        "init": (f"{learner.broadcast} broadcast", f"inner {learner.inner}"),
+        "init+lsg": (),
+    }
+    title = ", ".join((f"{name}: theta {learner.theta}", *details[learner.theta]))
+    return Method(title, lambda settings: Learner(Network(model, Spikes(model))))
 
 
 def rounding(bits: int) -> Method:

@@ -51,17 +51,17 @@ class SpynnakerChip:
         self._held = quantised(ideal)
         self._session = session = Session(self._machine, ideal.step_ms)
         with session.talking():
-            self._build(session.simulator)
+            self._build(session.simulator, ideal)
         self._ticks = 0
         return self._held
 
-    def _build(self, sim: Any) -> None:
+    def _build(self, sim: Any, ideal: Circuit) -> None:
         from spynnaker.pyNN.extra_models import IFCurrDeltaCa2Adaptive
 
         self._populations = {INPUT: sim.Population(self._held.inputs, sim.SpikeSourceArray, {"spike_times": []}, label=INPUT)}
         self._projections: dict[tuple[str, str, str], Any] = {}
         for name, p in self._held.populations.items():
-            bounds = list(p.bounds)
+            bounds = list(ideal.populations[name].bounds)  # those that the weights were quantised with
             neurons = sim.Population(len(p.bias), IFCurrDeltaCa2Adaptive(**cell_parameters(p)), label=name, max_expected_summed_weight=bounds)
             neurons.initialize(v=-p.bias / p.params.alpha.numpy())
             neurons.record("spikes")

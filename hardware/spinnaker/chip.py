@@ -116,7 +116,7 @@ class EmulatedChip:
         """See `Chip.load`."""
         self._held = quantised(ideal)
         self._populations = {}
-        for name, p in self._held.populations.items():
+        for name, p in ideal.populations.items():
             synapses = Synapses.quantised([matrix[None] for matrix in p.weights.values()])
             self._populations[name] = FixedPopulation(fixed_board, fixed_board.constants(p.params), synapses, to_fixed(p.bias))
         self._rest()

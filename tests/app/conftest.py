@@ -142,6 +142,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, stream_sound: NDArray[n
     learner = LearnerConfig(inputs=spikes.shape[1], step_ms=config.step_ms, features=(16,), neurons=8, lsg_neurons=8, projection=96)
     decoder = torch.from_numpy(build_encoder(config, constants).decoder())
     weights = initial_weights(learner, torch.from_numpy(spikes.mean(0).astype(np.float32)), seed=0, decoder=decoder)
+    weights |= {name: weights[name] - 2 for name in ("log_rate_in", "log_rate_rec")}  # what learns more at once is refused as unsafe
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     save_model(path, ModelConfig(name="tiny", encoder=config, learner=learner, provenance={}), weights, constants, spikes)
     return path

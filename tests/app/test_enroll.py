@@ -49,11 +49,35 @@ def test_people_are_told_what_was_heard_and_the_nearest_word(cli: Cli, tiny_mode
     assert WordStore().require("[bold]phone").info.model == str(tiny_model)
 
 
-def test_an_utterance_of_the_same_word_is_told_to_be_confusable(cli: Cli, tiny_model: Path) -> None:
+def test_a_word_that_would_be_taken_for_another_is_not_kept(cli: Cli, tiny_model: Path) -> None:
     cli("enroll", "connect", "--from", RECORDING, "--model", tiny_model)
-    told = json.loads(cli("enroll", "collect", "--from", RECORDING, "--json")[1])
-    assert told["nearest"]["word"] == "connect"
-    assert told["nearest"]["confusable"]
+    before = WordStore().contents("connect")
+    status, out, err = cli("enroll", "collect", "--from", RECORDING)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "'collect' was not kept: it would also answer to 'connect'" in err
+    assert WordStore().get("collect") is None
+    assert WordStore().contents("connect") == before
+
+
+def test_a_forgotten_utterance_is_not_in_the_file_and_the_word_is_recognised_all_the_same(
+    cli: Cli, tmp_path: Path, tiny_model: Path, enrolled_sound: NDArray[np.float32]
+) -> None:
+    options = ["--from", RECORDING, "--model", tiny_model, "--json"]
+    cli("enroll", "connect", *options)
+    kept = WordStore().require("connect")
+    told = json.loads(cli("enroll", "connect", "--replace", "--forget-utterance", *options)[1])
+    assert told["shots"] == 1
+    forgotten = WordStore().require("connect")
+    assert forgotten.info.forgotten
+    assert forgotten.info.shots[0].duration_s == kept.info.shots[0].duration_s
+    assert all(array.dtype != np.uint8 for array in forgotten.shots[0])
+    assert kept.shots[0].inputs.shape[0] != forgotten.shots[0].inputs.shape[0]  # no time is left in it
+    write_wav(tmp_path / "stream.wav", np.concatenate([np.zeros(16_000, np.float32), enrolled_sound]))
+    heard = cli("listen", "--from", tmp_path / "stream.wav", "--json")[1]
+    assert json.loads(heard.splitlines()[0])["word"] == "connect"
+    status, _, err = cli("enroll", "connect", *options)
+    assert status == 2
+    assert "were not kept, so none can be added" in err
 
 
 def test_shots_add_up_and_can_be_replaced(cli: Cli, tiny_model: Path) -> None:

@@ -118,3 +118,61 @@ def test_forks_hear_different_streams_at_the_same_time(listener: Listener, tone_
         for fork, piece, told in zip(forks, pieces, together, strict=True):
             told += fork.push(piece)
     assert [told + fork.flush() for told, fork in zip(together, forks, strict=True)] == alone
+
+
+def gated(new_word: Callable[..., StoredWord], tone_engine: Any) -> Listener:
+    return Listener([new_word("lamp", threshold=2.5), new_word("radio", threshold=2.5)], engine=tone_engine("0" * 64), gate=True)
+
+
+@pytest.fixture
+def long_stream(tone_stream: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The made-up words three times, with twelve seconds of silence before each."""
+    silence = (1e-3 * np.random.default_rng(1).standard_normal(12 * 16_000)).astype(np.float32)
+    return np.concatenate([silence, tone_stream, silence, 0.2 * tone_stream + 0.8 * silence[: len(tone_stream)], silence, tone_stream])
+
+
+def test_a_gate_spares_the_networks_silence_and_words_stay_where_they_are(
+    listener: Listener, new_word: Callable[..., StoredWord], tone_engine: Any, long_stream: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through = gated(new_word, tone_engine)
+    process, steps = through.engine.backend.process, [0]
+
+    def counted(spikes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        steps[0] += len(spikes)
+        return process(spikes)
+
+    monkeypatch.setattr(through.engine.backend, "process", counted)
+    found = list(through.listen(np.array_split(long_stream, 300)))
+    expected = list(listener.listen([long_stream]))
+    assert [d.word for d in found] == [d.word for d in expected]
+    assert len(found) >= 4
+    for one, other in zip(found, expected, strict=True):
+        assert one.start_s == pytest.approx(other.start_s, abs=0.05)
+        assert one.end_s == pytest.approx(other.end_s, abs=0.05)
+        assert one.score == pytest.approx(other.score, abs=1e-3)
+    assert steps[0] * 0.04 < 0.7 * len(long_stream) / 16_000
+    assert through.time_s == pytest.approx(len(long_stream) / 16_000)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_with_a_gate_too_how_the_sound_is_cut_changes_nothing(
+    new_word: Callable[..., StoredWord], tone_engine: Any, long_stream: NDArray[np.float32], seed: int
+) -> None:
+    listener, rng = gated(new_word, tone_engine), np.random.default_rng(seed)
+    cuts = np.sort(rng.integers(0, len(long_stream), rng.integers(1, 60)))
+    assert list(listener.listen(np.split(long_stream, cuts))) == list(listener.listen([long_stream]))
+
+
+def test_a_closed_gate_shows_no_score_and_a_skip_begins_anew(
+    new_word: Callable[..., StoredWord], tone_engine: Any, long_stream: NDArray[np.float32], tone_stream: NDArray[np.float32]
+) -> None:
+    listener = gated(new_word, tone_engine)
+    assert not listener.asleep
+    listener.push(long_stream[: 10 * 16_000])
+    assert listener.asleep
+    assert (listener.scores == -np.inf).all()
+    listener.skip(100.0)
+    assert not listener.asleep  # what the background is now, nobody knows yet
+    found = listener.push(np.concatenate([long_stream[: 10 * 16_000], tone_stream]))
+    assert [d.end_s for d in found] == pytest.approx([121.5, 123.6], abs=0.1)
+    assert not listener.fork().asleep

@@ -21,11 +21,43 @@ Cli = Callable[..., tuple[int, str, str]]
         ["--seed", "-1", "--steps", "1"],
         ["--sources", "voices", "--steps", "1"],
         ["--sources", "pairs=none", "--steps", "1"],
+        ["--theta", "everything", "--steps", "1"],
+        ["--theta", "rates", "--broadcast", "learned", "--steps", "1"],
+        ["--inner", "bptt", "--steps", "1"],
+        ["--optimizer", "es", "--theta", "weights", "--steps", "1"],
+        ["--backend", "fixed", "--steps", "1"],
+        ["--start", "mel", "--theta", "init", "--steps", "1"],
+        ["--patience", "0", "--steps", "1"],
+        ["--set", "eprop_ways=1", "--steps", "1"],
+        ["--set", "eprop_ways", "--steps", "1"],
+        ["--set", "nonesuch=1", "--steps", "1"],
     ],
 )
 def test_bad_options_of_prime_are_refused(cli: Cli, tmp_path: Path, options: list[str]) -> None:
     status, out, err = cli("prime", "--data", tmp_path, "--out", tmp_path / "m.safetensors", *options)
     assert (status, out, err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["prime", "--out", "m"], "--data and --out are needed"),
+        (["prime", "--data", ".", "--out", "m", "--steps", "1", "--set", "eprop_ways=1"], "--set eprop_ways=1: Input should be greater than 1"),
+        (["prime", "--data", ".", "--out", "m", "--steps", "1", "--inner", "bptt"], "belong to theta 'init'"),
+        (["prime", "--compare", "embedding", "nobody"], "no model 'nobody'"),
+    ],
+)
+def test_a_refusal_says_what_to_change(cli: Cli, arguments: list[str], told: str) -> None:
+    status, out, err = cli(*arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert told in err
+
+
+def test_two_runs_are_compared(cli: Cli, tmp_path: Path, tiny_model: Path) -> None:
+    status, out, err = cli("prime", "--compare", tiny_model, tiny_model)
+    assert (status, err) == (0, "")
+    assert "options that differ" in out
+    assert "finished" in out
 
 
 def test_a_missing_data_folder_is_refused(cli: Cli, tmp_path: Path, tiny_model: Path) -> None:
@@ -61,12 +93,14 @@ def test_prime_passes_its_options_on_and_shows_progress(cli: Cli, tmp_path: Path
     monkeypatch.setattr(command, "LINE_S", -1.0)
     status, out, err = cli(
         *("prime", "--data", tmp_path, "--out", tmp_path / "m.safetensors", "--encoder", "mel", "--steps", "2", "--seed", "7", "--resume"),
-        *("--sources", "commands,pairs=0.5"),
+        *("--sources", "commands,pairs=0.5", "--theta", "init", "--broadcast", "random", "--patience", "3", "--set", "eprop_ways=7"),
     )
     assert (status, out) == (0, f"{tmp_path / 'm.safetensors'}\n")
     config = seen["config"]
     assert (config.encoder, config.steps, config.minutes, config.seed, config.device, seen["resume"]) == ("mel", 2, None, 7, "cpu", True)
     assert config.sources == {"commands": 1.0, "pairs": 0.5}
+    assert (config.changes(), config.patience, config.eprop_ways) == ({"theta": "init", "broadcast": "random"}, 3, 7)
+    assert config.optimizer == "bptt"
     assert "app: fitting the encoder\n" in err
     assert "loss 1.500, accuracy 0.700" in err
     assert "0:03 left" in err

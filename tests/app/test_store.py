@@ -196,7 +196,8 @@ store = WordStore(sys.argv[1])
 for _ in range(10):  # as enrolling another shot does
     with store.locked():
         word = store.require("lamp")
-        info = word.info.model_copy(update={"shots": (*word.info.shots, word.info.shots[0])})
+        calibration = word.info.calibration.model_copy(update={"own": (*word.info.calibration.own, 4.5)})
+        info = word.info.model_copy(update={"shots": (*word.info.shots, word.info.shots[0]), "calibration": calibration})
         store.put(StoredWord(info=info, shots=(*word.shots, word.shots[0])))
 """
 

@@ -1,5 +1,6 @@
 """The comparison runs all methods on the same episodes and compares them in pairs."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +9,18 @@ from types import SimpleNamespace
 import numpy as np
 import oneshot
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
+from alternatives.batched import BatchedBackend
 from alternatives.registry import METHODS
+from hardware.backend import BackendError
 from priming.errors import DataError
 from priming.metrics import Summary, summarise
 from priming.model import PrimedModel, load_model
+from snn.config import LearnerConfig
+from snn.initialise import initial_weights
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +78,62 @@ def test_the_comparison_runs_every_method_that_can(corpus: Path, tmp_path: Path)
     eprop, none = (rows["methods"][name]["episode_accuracy"] for name in ("eprop", "none"))
     assert rows["methods"]["none"]["eprop_minus_this"]["mean"] == pytest.approx(np.mean(np.subtract(eprop, none)))
     assert rows["methods"]["eprop"]["eprop_minus_this"] is None
+
+
+def test_models_of_other_schemes_have_rows_of_their_own(
+    corpus: Path, tmp_path: Path, make_model: Callable[[str], PrimedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Schemes that no device runs among them; each row is named by what was primed."""
+    mel = make_model("mel")
+
+    def of(scheme: dict[str, str]) -> PrimedModel:
+        learner = LearnerConfig(**mel.config.learner.model_dump() | scheme)
+        weights = initial_weights(learner, torch.full((learner.inputs,), 0.2), 0, torch.from_numpy(mel.encoder().decoder()))
+        return dataclasses.replace(mel, config=mel.config.model_copy(update={"learner": learner}), weights=weights)
+
+    models = {
+        "mel": mel,
+        "a": of({"theta": "init"}),
+        "b": of({"theta": "init", "inner": "bptt"}),
+        "c": of({"theta": "weights"}),
+        "d": of({"theta": "rates"}),
+    }
+    monkeypatch.setattr(oneshot, "load_model", models.__getitem__)
+    rows = [option for name in "abcd" for option in ("--compare-model", f"{name}={name}")]
+    out = tmp_path / "table.json"
+    found = run("--data", corpus, "--model", "mel", "--ways", 4, "--episodes", 1, "--only", "eprop", *rows, "--json", out)
+    assert found.code == 0, found.error
+    methods = json.loads(out.read_text())["methods"]
+    assert list(methods) == ["eprop", *"abcd"]
+    titles = [methods[name]["title"] for name in "abcd"]
+    assert titles == [
+        "a: theta init, symmetric broadcast, inner eprop",
+        "b: theta init, symmetric broadcast, inner bptt",
+        "c: theta weights, no plasticity",
+        "d: theta rates, a rate for each projection, symmetric broadcast",
+    ]
+    assert methods["a"]["accuracy"] > 0.25  # chance; the readout matches prototypes before priming
+    for wrong in ("a", "=a", "eprop=a"):
+        refused = run("--data", corpus, "--model", "mel", "--compare-model", wrong)
+        assert refused.code == 2
+        assert "NAME=FILE" in refused.error
+
+
+def test_what_is_learnt_in_the_hidden_state_is_scored_clip_by_clip(make_model: Callable[[str], PrimedModel]) -> None:
+    """The batched form gives a word the same score alone and beside others, and refuses a second utterance."""
+    mel = make_model("mel")
+    learner = LearnerConfig(**mel.config.learner.model_dump() | {"theta": "weights"})
+    backend = BatchedBackend()
+    backend.load(learner, initial_weights(learner, torch.full((learner.inputs,), 0.2), 0))
+    rng = np.random.default_rng(0)
+    clips = [(rng.random((steps, learner.inputs)) < 0.2).astype(np.uint8) for steps in (20, 25, 20)]
+    backend.deploy([[backend.learn(clips[0])], [backend.learn(clips[1])]])
+    together = backend.score(clips)
+    assert together.shape == (3, 2)
+    backend.deploy([[backend.learn(clips[1])]])
+    np.testing.assert_allclose(backend.score(clips[1:])[:, 0], together[1:, 1], atol=1e-5)
+    with pytest.raises(BackendError, match="--shots 1"):
+        backend.deploy([[backend.learn(clips[0]), backend.learn(clips[1])]])
 
 
 def test_noise_reaches_every_method(corpus: Path) -> None:

@@ -261,7 +261,7 @@ def pattern_loop() -> Callable[..., Loop]:
         family = Patterns(busy, quiet)
         rate, decoder = torch.full((Patterns.CHANNELS,), family.rate), np.eye(6, Patterns.CHANNELS, dtype=np.float32)
         encoder = SimpleNamespace(decoder=lambda: decoder)
-        workspace = SimpleNamespace(sampler=family, features=family, encoder=encoder, input_rate=lambda: rate, validation={})
+        workspace = SimpleNamespace(sampler=family, features=family, encoder=encoder, input_rate=lambda: rate, validation={}, teacher=None)
         return open_loop(config, workspace)
 
     return make

@@ -66,6 +66,20 @@ def test_only_the_named_tensors_are_searched(pattern_loop: MakeLoop) -> None:
         pattern_loop(1, evolve=("nothing",), **SEARCH)
 
 
+def test_the_fixed_point_emulator_stands_in_the_loop(pattern_loop: MakeLoop) -> None:
+    """Its own arithmetic judges: the loss of the same candidates differs from the float emulator's, by little."""
+    search = {"optimizer": "es", "evolve": ("log_rate", "readout.gain"), "population": 2, "population_tasks": 1, "spread": 0.05}
+    fixed, floating = (pattern_loop(1, backend=name, **search) for name in ("fixed", "torch"))
+    start = {name: tensor.clone() for name, tensor in fixed.weights.items()}
+    found, expected = fixed.advance(), floating.advance()
+    assert found.loss != expected.loss
+    assert found.loss == pytest.approx(expected.loss, abs=0.2)
+    moved = {name for name, tensor in fixed.weights.items() if not torch.equal(tensor, start[name])}
+    assert {name for name in moved if not name.startswith("objective.")} == {"log_rate_in", "log_rate_rec", "readout.gain"}
+    with pytest.raises(BackendError, match="theta 'init'"):
+        pattern_loop(1, theta="init", backend="fixed", **search)
+
+
 def test_a_candidate_that_cannot_learn_is_the_worst(pattern_loop: MakeLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = pattern_loop(2, **SEARCH)
     real, calls = TorchBackend.learn, 0

@@ -74,6 +74,3 @@ def test_quantised_weights_are_near_and_of_the_same_sign(seed: int, scale: float
             grid = 2.0 ** max(0, np.frexp(bound)[1]) / 2**15
             assert np.abs(part - kept).max() <= grid / 2 * (1 + 1e-12)
             np.testing.assert_array_equal(np.rint(kept / grid), kept / grid)
-    again = quantised(ideal._replace(populations={"own": held})).populations["own"]
-    # The sum of what is stored may pass a power of two that the ideal one did not, not more.
-    assert all(np.abs(again.weights[source] - held.weights[source]).max() <= 2 * max(1.0, scale * inputs) / 2**14 for source in weights)

@@ -181,3 +181,20 @@ def test_requests_that_make_no_sense(make_primed: MakePrimed, make_spikes: MakeS
         backend.load(*make_primed(1))
     assert backend.process(make_spikes(5, 0)).shape == (5, 0)
     assert backend.score([make_spikes(5, 0)]).shape == (1, 0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 + 2**-13, 1 - 2**-13])
+def test_the_emulated_chip_holds_what_it_says(make_primed: MakePrimed, scale: float) -> None:
+    """Also where the bound on the summed input lies beside a power of two, which rounding may pass."""
+    config, weights = make_primed(1, cell="board", features=(10, 6))
+    untaught = torch.zeros_like(weights["w_in"]), torch.zeros_like(weights["w_rec"])
+    ideal = circuit(config, weights, [untaught])
+    for name, population in ideal.populations.items():
+        factor = scale * 4 / max(population.bounds)
+        moved = {source: matrix * factor for source, matrix in population.weights.items()}
+        ideal.populations[name] = population._replace(weights=moved)  # type: ignore[index]
+    chip = EmulatedChip()
+    held = chip.load(ideal)
+    for name, population in held.populations.items():
+        for matrix, stored in zip(population.weights.values(), chip._populations[name].synapses.values(), strict=True):
+            np.testing.assert_array_equal(stored[0], matrix)
