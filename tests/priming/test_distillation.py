@@ -63,9 +63,7 @@ def test_the_teacher_says_what_the_embedding_says_at_the_end_of_the_clip(workspa
     for row, index in enumerate(clips):
         clip = workspace.features.clips[index]
         heard = hearing(load(clip), 0, clip.lead_s, clip.follow_s)
-        vectors = (
-            (EmbeddingStream().push(heard) - encoder.constants["mean"]) @ encoder.constants["transform"] / encoder.constants["scale"]
-        )
+        vectors = (EmbeddingStream().push(heard) - encoder.constants["mean"]) @ encoder.constants["transform"] / encoder.constants["scale"]
         count = min(6, len(vectors))
         cosines.append(torch.cosine_similarity(said[-count:, row], torch.from_numpy(vectors[-count:]), dim=-1).mean())
     assert float(torch.stack(cosines).mean()) > 0.85  # a code of three thresholds, decoded
