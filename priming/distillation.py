@@ -14,6 +14,7 @@ passed the gate. It goes on in the episodes, where its first two terms are added
 knows of all words and learns the primed ones by heart. The model that comes out hears mel bands alone.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +69,8 @@ class Teacher:
     def values(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> Tensor:
         """Decode what the teacher says: [vectors, n, 96]."""
         spikes = torch.from_numpy(self.features.take(clips, copies)[:, self.steps_per_vector - 1 :: self.steps_per_vector]).to(torch.float32)
-        return DECODER_GAIN / len(self.decoder) ** 0.5 * spikes.transpose(0, 1) @ self.decoder.T
+        scale = DECODER_GAIN / math.sqrt(len(self.decoder))
+        return scale * spikes.transpose(0, 1) @ self.decoder.T
 
 
 def imitation_loss(config: LearnerConfig, weights: Weights, heard: Tensor, values: Tensor) -> tuple[Tensor, dict[str, float]]:

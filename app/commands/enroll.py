@@ -48,6 +48,8 @@ def run(
     utterances = [read(file) for file in files]  # all of them are judged before anything is loaded or stored
     engine = open_engine(model or _usual_model(store, earlier), backend)
     same_model_or_refuse(earlier, engine)
+    if not utterances:
+        engine.prepare()  # before the word is said, nobody waits
     while True:
         heard = utterances or [record(name, device)]
         shots = [learn(engine, utterance) for utterance in heard]

@@ -6,21 +6,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from audio.encoder import MelEncoderConfig
 from hardware import Shot
 from hardware.heard import HearsOnce
 from hardware.torch_backend import TorchBackend
 from priming.bank import Bank
 from priming.calibration import calibrate, stretch_maxima
 from priming.errors import CalibrationError
-from priming.model import PrimedModel, load_model
+from priming.model import ModelConfig, PrimedModel
+from snn.config import LearnerConfig
+from snn.initialise import initial_weights
 
 
 @pytest.fixture(scope="module")
 def model() -> PrimedModel:
-    """A shipped model with six minutes of its bank, and what does not fill a stretch."""
-    whole = load_model("embedding")
-    return dataclasses.replace(whole, background=whole.background[:9_050])
+    """A small network that was never primed, with a bank of two minutes and what does not fill a stretch."""
+    learner = LearnerConfig(inputs=24, step_ms=40.0, features=(16,), neurons=8, lsg_neurons=8, projection=12)
+    background = (np.random.default_rng(0).random((3_250, 24)) < 0.2).astype(np.uint8)
+    weights = initial_weights(learner, torch.full((24,), 0.2), seed=0)
+    config = ModelConfig(name="small", encoder=MelEncoderConfig(), learner=learner, provenance={})
+    return PrimedModel(config, weights, {}, background, "0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def backend(model: PrimedModel) -> TorchBackend:
 
 @pytest.fixture(scope="module")
 def words(model: PrimedModel, backend: TorchBackend) -> list[list[Shot]]:
-    shots = [backend.learn(model.background[first : first + 45]) for first in (300, 2_000, 5_000)]
+    shots = [backend.learn(model.background[first : first + 45]) for first in (300, 1_500, 2_500)]
     return [shots[:1], shots[1:]]
 
 

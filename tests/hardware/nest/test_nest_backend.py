@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware import Backend, BackendError, Shot, open_backend
+from hardware.heard import HearsOnce
 from priming.model import PrimedModel, load_model
 from snn import schemes
 from snn.config import LearnerConfig
@@ -136,6 +137,11 @@ def test_what_it_can_do_is_stated() -> None:
     assert nest.capabilities.cells == ("lif", "alif")
     assert "NEST's e-prop" in nest.capabilities.plasticity
     assert nest.capabilities.live_input
+
+
+def test_nothing_that_the_emulator_computed_takes_the_place_of_nest() -> None:
+    assert isinstance(open_backend("torch"), HearsOnce)
+    assert not isinstance(open_backend("nest"), HearsOnce)
 
 
 def test_a_cell_that_nest_lacks_is_refused_by_name() -> None:
