@@ -23,7 +23,7 @@ cli.add_typer(words, name="words")
 
 Word = Annotated[str, typer.Argument(metavar="WORD", help="The word; several in quotes.", show_default=False)]
 Words = Annotated[str | None, typer.Option("--words", metavar="DIR", help="Word store [default: SAYONCE_HOME, else the user's data folder].")]
-Model = Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="Primed model: embedding, mel or a file.")]
+Model = Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="Primed model: embedding, mel, mel-distilled, board or a file.")]
 Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where the network runs: torch, fixed, nest or spinnaker.")]
 Device = Annotated[str | None, typer.Option("--device", metavar="ID", help="Microphone: number or name, as `app devices` shows.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]

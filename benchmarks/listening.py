@@ -83,10 +83,9 @@ class Usage:
 
 def measure(arguments: Sequence[str | Path], standard_input: Path) -> Usage:
     """Run `app` to its end."""
+    command = [sys.executable, "-m", "app", *(str(argument) for argument in arguments)]
     begin = time.perf_counter()
-    with standard_input.open("rb") as file:
-        command = [sys.executable, "-m", "app", *(str(argument) for argument in arguments)]
-        program = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, text=True)
+    with standard_input.open("rb") as file, subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         peak = _Peak(program.pid)
         lines = [program.stdout.readline()]

@@ -5,7 +5,7 @@
 Without data: the demo's voices at four levels among silence of a room at -60 dBFS, its words listening. With data: utterances of the validation
 role at levels within 40 dB, in silence, behind noise, sentences and each other (`priming.streams.utterance_scenes`), with five seconds of a silent
 room between them; ten words of the role listen, learnt from other speakers. A detection of one run and one of the torch emulator's without a gate
-are the same when their words are and their ends differ by less than 0.1 s; of these, the difference of scores is told.
+are the same when their words are and they overlap; of these, the difference of scores is told.
 """
 
 import json
@@ -27,7 +27,6 @@ from app.store import StoredWord
 
 WORDS = 10
 SILENCE_S = 5.0
-CLOSE_S = 0.1
 BLOCK = 10 * listening.RATE
 
 
@@ -63,7 +62,7 @@ def compare(reference: Sequence[Detection], detections: Sequence[Detection]) -> 
     left, differences = list(detections), []
     for detection in reference:
         for other in left:
-            if other.word == detection.word and abs(other.end_s - detection.end_s) < CLOSE_S:
+            if other.word == detection.word and other.start_s < detection.end_s and detection.start_s < other.end_s:
                 differences.append(abs(other.score - detection.score))
                 left.remove(other)
                 break

@@ -196,9 +196,9 @@ class TorchBackend:
         self._compared = torch.stack(readouts).reshape(len(words), -1) if words else torch.zeros(0, shape[0] * shape[1])  # [W, D K]
         if config.plastic and words:
             changes = [self.weight_changes(shots) for shots in words]
-            # Presynaptic first, as the products of a step want them: transposed there, they would be copied at every step.
-            self._fast_in = torch.stack([(self._w_in + change).T for change, _ in changes])  # [W, H, N]
-            self._fast_rec = torch.stack([(self._w_rec + change).T for _, change in changes])  # [W, N, N]
+            # Laid out presynaptic first, as the products of a step read them.
+            self._fast_in = torch.stack([(self._w_in + change).T for change, _ in changes]).transpose(1, 2)  # [W, N, H]
+            self._fast_rec = torch.stack([(self._w_rec + change).T for _, change in changes]).transpose(1, 2)  # [W, N, N]
         self.reset()
 
     @torch.no_grad()
@@ -223,7 +223,7 @@ class TorchBackend:
         compared = self._compared @ (seen / norms).T
         if not self._loaded().plastic:
             return compared
-        z = self._networks.step(heard @ self._fast_in + self._networks.z @ self._fast_rec + self._bias)
+        z = self._networks.step(heard @ self._fast_in.transpose(1, 2) + self._networks.z @ self._fast_rec.transpose(1, 2) + self._bias)
         self._filtered = self._kappa * self._filtered + (1 - self._kappa) * z
         return compared + self._filtered @ self._weights["readout.learning"]
 

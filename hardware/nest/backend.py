@@ -58,7 +58,7 @@ class NestBackend(TorchBackend):
         if config.cell not in self.capabilities.cells:
             known = " and ".join(self.capabilities.cells)
             raise BackendError(f"NEST has no e-prop for this model's cell '{config.cell}', only for {known}: take another model or backend")
-        check_scheme(self.name, config)
+        check_scheme(self.name, config, runs=("rates", "init", "init+lsg"))
         simulators()
         self._primed: SpikingNetwork | None = None
         super().load(config, weights)

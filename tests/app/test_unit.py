@@ -23,8 +23,10 @@ def settings() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here (apt install systemd)")
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("systemd is not here (apt install systemd)")
+
     def told(text: str) -> str:
         unit = tmp_path / UNIT.name
         unit.write_text(text)
