@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(f"{error.strerror or error}{place}")
         return 2
     except Exception as error:
+        if _was_interrupted(error):
+            return interrupted
         if not isinstance(error, _user_errors()):
             raise
         complain(str(error))
@@ -89,6 +91,17 @@ def _user_errors() -> tuple[type[Exception], ...]:
     """Collect the classes of USER_ERRORS that exist in this process."""
     found = (getattr(sys.modules.get(module), name, None) for module, name in USER_ERRORS)
     return tuple(c for c in found if c is not None)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Tell whether an interrupt lies behind an error: extension modules turn one that meets their import into an ImportError."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

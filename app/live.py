@@ -3,9 +3,10 @@
 blocks -> spikes -> network -> normalised scores -> detector. Everything keeps its state between blocks and nothing depends on how the sound is cut,
 so a file, a pipe and a microphone are heard alike.
 
-With a **gate** (`audio.gate`) only the voice detector hears a silent room: silence is cut out of what encoder and networks hear, which keep their
-state over the cut, and detectors begin again where sound does. Scores then differ a little from those of networks that heard all of the silence
-(docs/endurance.md says how much); times are those of the stream all the same.
+With a **gate** (`audio.gate`) only the voice detector hears a silent room. What passes the gate is heard from rest, beginning with the second
+before it opened, as an utterance is learnt in its own background after a beginning from rest: the same passage gives the same scores whenever it
+comes. They differ a little from those of networks that heard everything before (docs/endurance.md says how much); times are those of the stream all
+the same.
 """
 
 import copy
@@ -117,11 +118,6 @@ class Listener:
         """Put encoder, networks and detectors to rest; what they hear next begins at a time of the stream."""
         self.engine.backend.reset()
         self._stream = self.engine.encoder.stream()
-        self._passed, self._steps = 0, 0  # samples that the encoder heard, and the steps that it made of them
-        self._watch_from(at_s)
-
-    def _watch_from(self, at_s: float) -> None:
-        """Let detectors begin at a time of the stream, whatever the networks heard before."""
         rules = [Rule(info.word, info.calibration.threshold, info.duration_s, info.lag_s) for info in (word.info for word in self.words)]
         self._detector, self._near = Detector(rules, self.engine.step_s), NearMissDetector(rules, self.engine.step_s)
         self._origin_s = at_s
@@ -161,7 +157,7 @@ class Listener:
         return self._hear_through(self._gate, samples, voiced)
 
     def _hear_through(self, gate: "Gate", samples: NDArray[np.float32], voiced: Sequence[bool]) -> list[Detection]:
-        """Hear what passes the gate; the networks keep their state while it is closed."""
+        """Hear what passes the gate, each passage from rest."""
         from audio.constants import SAMPLE_RATE
         from audio.gate import PRE_ROLL
         from audio.voice import FRAME
@@ -170,14 +166,10 @@ class Listener:
         self._voiced += voiced
         told: list[Detection] = []
         for passage in gate.push(samples):
-            first = passage.start // FRAME - (self._frames - len(self._voiced))
-            flags = self._voiced[first : first + len(passage.samples) // FRAME]
             if passage.opens:
-                # The first step now ends with what the encoder still held of the last passage, which is silence.
-                held = self._passed - round(self._steps * self.engine.step_s * SAMPLE_RATE)
-                self._watch_from(self._start_s + (passage.start - held) / SAMPLE_RATE)
-                flags = [False] * (held // FRAME) + flags
-            told += self._hear(passage.samples, flags)
+                self._rest(self._start_s + passage.start / SAMPLE_RATE)
+            first = passage.start // FRAME - (self._frames - len(self._voiced))
+            told += self._hear(passage.samples, self._voiced[first : first + len(passage.samples) // FRAME])
             if passage.closes:
                 told += self._told(self._detector.flush())
                 self.scores = np.full(len(self.words), -np.inf, np.float32)
@@ -187,7 +179,6 @@ class Listener:
     def _hear(self, samples: NDArray[np.float32], voiced: Sequence[bool]) -> list[Detection]:
         """Let the networks hear samples; voice activity of the 20 ms frames that they complete stands beside them."""
         scores = normalise(self.engine.backend.process(self._stream.push(samples)), self.words)
-        self._passed, self._steps = self._passed + len(samples), self._steps + len(scores)
         if len(scores):
             self.scores = scores[-1]
         near_misses = [near._replace(time_s=round(near.time_s + self._origin_s, 3)) for near in self._near.push(scores)]

@@ -17,7 +17,7 @@ from audio.samples import as_samples
 from audio.voice import FRAME, FRAME_S, MARGIN_DB, MEMORY
 
 FLOOR_DBFS = -75.0  # what is fainter is a silent room, whatever happens in it
-PRE_ROLL_S = 1.0  # heard when the gate opens: a soft onset, and the background before it
+PRE_ROLL_S = 1.0  # heard when the gate opens: a soft onset, and 0.855 s of background, in which an utterance is learnt
 HOLD_S = 2.0  # for which nothing must have been active
 PRE_ROLL, HOLD = round(PRE_ROLL_S / FRAME_S), round(HOLD_S / FRAME_S)  # frames
 

@@ -2,7 +2,7 @@
 
     python benchmarks/endurance.py [--model embedding] [--hours 24] [--sound-share 0.1] [--no-gate] [--data DIR] [--json]
 
-Every simulated hour is the same scene: a lead of 40 s of voices and silence, then stretches of voices at four levels, the rest silence of a room at
+Every simulated hour is the same scene: a lead of half a minute of silence, then stretches of voices at four levels, the rest silence of a room at
 -60 dBFS. The voices are those of the demo, and ten of its words listen; with `--data`, ten minutes of the validation role's speech and noise are
 added to the hour. What runs is the session of `app listen` with events, fed with larger blocks than a microphone's, which changes no bit of the
 result (`tests/app/test_live.py`).
@@ -40,7 +40,7 @@ from app.session import Session, Source
 
 HOUR = 3600 * listening.RATE  # samples, a whole number of the embedding's hops
 BLOCK_S = 10
-LEAD_S = 40  # at the beginning of each hour, not compared: it begins from rest once, and with what the hour before left else
+LEAD_S = 30  # of silence at the beginning of each hour, not compared: the first time everything begins there
 GAINS = (1.0, 0.3, 0.1, 0.03)  # of the voices, in turn
 WORDS = 10
 DATA_MINUTES = 10
@@ -65,7 +65,7 @@ def scene(sound_share: float, data: Path | None) -> list[NDArray[np.float32]]:
     """Put an hour together, as pieces of which many are the same array."""
     quiet, voices = listening.room(60.0), listening.voices()
     loud = [gain * voices + listening.room(len(voices) / listening.RATE, seed) for seed, gain in enumerate(GAINS)]
-    pieces, length = [voices, quiet[: LEAD_S * listening.RATE - len(voices)]], LEAD_S * listening.RATE
+    pieces, length = [quiet[: LEAD_S * listening.RATE]], LEAD_S * listening.RATE
     if data is not None:
         from priming.streams import background_scenes, role_background
 

@@ -143,6 +143,18 @@ sys.exit(main(["devices"]))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_an_interrupt_that_an_extension_turned_into_an_import_error_is_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(arguments: list[str]) -> int:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("initialization failed") from interrupt
+
+    monkeypatch.setattr(verbs, "run", run)
+    assert cli("listen") == (0, "", "")
+    assert cli("enroll", "lamp") == (130, "", "")
+
+
 def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
     with subprocess.Popen([sys.executable, "-c", FLOOD], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         assert program.stdout is not None

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from app.errors import AppError
 from app.store import StoredWord, WordStore
 from audio.files import write_wav
 
@@ -321,3 +322,12 @@ def _drain(descriptor: int) -> None:
             pass
     except OSError:
         pass
+
+
+@pytest.mark.parametrize(("options", "gate"), [([], True), (["--no-gate"], False)])
+def test_the_networks_are_spared_silence_unless_asked(cli: Cli, monkeypatch: pytest.MonkeyPatch, options: list[str], gate: bool) -> None:
+    def listener(*_: object, **settings: object) -> None:
+        raise AppError(f"gate {settings['gate']}")
+
+    monkeypatch.setattr("app.live.Listener", listener)
+    assert cli("listen", "--from", VOICES / "enroll.flac", *options) == (2, "", f"app: gate {gate}\n")
