@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from app.store import StoredWord
 
 if TYPE_CHECKING:
+    from app.safe_range import SafeRange
     from audio.encoder import SpikeEncoder
     from hardware import Backend, Shot
     from priming.bank import Bank
@@ -53,12 +55,20 @@ class Engine:
 
         return calibrate(self.backend, self.model, shots, bank=self.bank)
 
+    @cached_property
+    def safe_range(self) -> "SafeRange":
+        """The bounds that a word must keep to."""
+        from app.safe_range import SafeRange
+
+        return SafeRange(self.model)
+
     def prepare(self) -> None:
-        """Do what the first calibration would have to wait for, where that can be done before there is a word."""
+        """Do what the first enrolment would have to wait for, where that can be done before there is a word."""
         from hardware.heard import HearsOnce
 
         if self.bank is not None and isinstance(self.backend, HearsOnce):
             self.bank.prepare(self.backend)
+        _ = self.safe_range
 
     def background_scores(self, shots: Sequence["Shot"]) -> NDArray[np.float64]:
         """Score the stretches of the background bank for a word; right after its calibration they are there already.

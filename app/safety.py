@@ -58,7 +58,7 @@ def check(engine: Engine, word: StoredWord, others: Sequence[StoredWord], bounds
         CalibrationError: the word does not stand out from background at its threshold.
     """
     word.info.calibration.check()
-    (bounds or SafeRange(engine.model)).check(word)
+    (bounds or engine.safe_range).check(word)
     check_background(engine, word)
     rivals = [other for other in others if other.info.word != word.info.word and other.info.model_sha256 == engine.model.sha256]
     _check_answers(engine, word, rivals)

@@ -7,7 +7,7 @@ learnt. The feature population runs once for all words, the learning networks of
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,34 +28,47 @@ MAX_STEPS = 1000  # of one utterance: a learning accumulator must not run for ev
 AGREEMENT = 1e-3  # largest relative difference between online traces and kept factors, in float32
 
 
-class _Features:
-    """The feature population, one step at a time for Q parallel streams."""
-
-    def __init__(self, config: LearnerConfig, weights: Mapping[str, Tensor], streams: int) -> None:
-        self._w_in, self._w_rec = features.masked(config, weights)
-        self._bias, self._params = weights["feature.bias"], cell_params(config, weights, "feature.")
-        self._cell, self._last = network.cell_of(self._params), config.features[-1]
-        self._state: Any = self._cell.initial_state((streams, sum(config.features)), torch.float32)
-
-    def step(self, x: Tensor) -> Tensor:
-        """Hear x [Q, I]; return h [Q, H]."""
-        sent = self._state.z
-        _, self._state = self._cell.step(x @ self._w_in.T + sent @ self._w_rec.T + self._bias, self._state, self._params)
-        return torch.cat([x, sent[:, -self._last :]], 1)
-
-
 class _Networks:
-    """Learning networks that do not learn: their cells without what only learning needs."""
+    """Neurons that do not learn: cells without what only learning needs, at rest."""
 
     def __init__(self, params: network.Params, shape: tuple[int, ...]) -> None:
         kind = {AdlifParams: Adlif, BoardParams: Board}.get(type(params), Alif)
         self._cell: Cell = kind(shape, *(value.numpy() for value in params if isinstance(value, Tensor)))
-        self.z = torch.from_numpy(self._cell.z)  # [W, Q, N] spikes of the last step
+        self.z = torch.from_numpy(self._cell.z)  # [..., N] spikes of the last step
 
     def step(self, current: Tensor) -> Tensor:
-        """Advance by one step with the summed input [W, Q, N]; return the spikes, which are valid until the next step."""
+        """Advance by one step with the summed input [..., N]; return the spikes, which are valid until the next step."""
         self._cell.step(current.numpy())
         return self.z
+
+
+class _Shared(NamedTuple):
+    """What every run of the feature population is made of."""
+
+    w_in: Tensor  # [I, F]
+    w_rec: Tensor  # [F, F], rows presynaptic
+    bias: Tensor  # [F]
+    params: network.Params
+    last: int  # neurons of the layer that is heard
+
+
+def _shared(config: LearnerConfig, weights: Mapping[str, Tensor]) -> _Shared:
+    w_in, w_rec = features.masked(config, weights)
+    return _Shared(w_in.T, w_rec.T, weights["feature.bias"], cell_params(config, weights, "feature."), config.features[-1])
+
+
+class _Features:
+    """The feature population, one step at a time for Q parallel streams."""
+
+    def __init__(self, shared: _Shared, streams: int) -> None:
+        self._shared, self._neurons = shared, _Networks(shared.params, (streams, len(shared.bias)))
+
+    def step(self, x: Tensor) -> Tensor:
+        """Hear x [Q, I]; return h [Q, H]."""
+        sent, shared = self._neurons.z, self._shared
+        heard = torch.cat([x, sent[:, -shared.last :]], 1)
+        self._neurons.step(x @ shared.w_in + sent @ shared.w_rec + shared.bias)
+        return heard
 
 
 class _Readout:
@@ -94,7 +107,7 @@ class TorchBackend:
         check_scheme(self.name, config, runs=("rates", "init", "init+lsg"))
         self._config = config
         self._weights = {name: tensor.detach().to(torch.float32) for name, tensor in weights.items()}
-        self._params = cell_params(config, self._weights)
+        self._params, self._shared = cell_params(config, self._weights), _shared(config, self._weights)
         self._cell = network.cell_of(self._params)
         self._w_in, self._w_rec = self._weights["w_in"], without_autapses(self._weights["w_rec"])
         self._bias, self._center, self._kappa = self._weights["bias"], self._weights["center"], config.readout_kappa
@@ -133,7 +146,7 @@ class TorchBackend:
         source = schemes.online(config, self._weights, len(x_all))
         online_in = eprop.OnlineEprop(tuple(self._w_in.shape), self._params, torch.float32, source.kappa)
         online_rec = eprop.OnlineEprop(tuple(self._w_rec.shape), self._params, torch.float32, source.kappa)
-        population, units = _Features(config, self._weights, streams=1), _Readout(config, self._weights, streams=1)
+        population, units = _Features(self._shared, streams=1), _Readout(config, self._weights, streams=1)
         word = torch.zeros(len(config.delays), config.projection)
         state: Any = self._cell.initial_state((config.neurons,), torch.float32)
         heard_all, recurrent, psis, signals, fired = [], [], [], [], []
@@ -208,7 +221,7 @@ class TorchBackend:
 
     def _start(self, streams: int) -> None:
         config = self._loaded()
-        self._features, self._units = _Features(config, self._weights, streams), _Readout(config, self._weights, streams)
+        self._features, self._units = _Features(self._shared, streams), _Readout(config, self._weights, streams)
         self._networks = _Networks(self._params, (len(self._words), streams, config.neurons))
         self._filtered = torch.zeros(len(self._words), streams, config.neurons)
 
@@ -269,7 +282,7 @@ class TorchBackend:
     def hear(self, clips: NDArray[np.uint8], features: NDArray[np.uint8] | None = None) -> Heard:
         """Let what all words share hear clips; see `hardware.heard.HearsOnce`."""
         config = self._loaded()
-        population, units = _Features(config, self._weights, len(clips)), _Readout(config, self._weights, len(clips))
+        population, units = _Features(self._shared, len(clips)), _Readout(config, self._weights, len(clips))
         size = (clips.shape[1], len(clips))
         arrived, shared, norms = [], np.empty((*size, config.projection), np.float32), np.empty(size, np.float32)
         for t in range(clips.shape[1]):
