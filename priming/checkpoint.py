@@ -29,12 +29,17 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; the previous one stays whole until this one is."""
+    write_atomically(path, to_bytes(checkpoint))
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """Return the content of a checkpoint's file."""
     from safetensors.torch import save
 
     tensors = {f"weight/{name}": tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
     tensors |= {f"optimizer/{name}": tensor.detach().cpu().contiguous() for name, tensor in checkpoint.optimizer.items()}
     state = {"step": checkpoint.step, "elapsed_s": checkpoint.elapsed_s, "configuration": checkpoint.configuration, "history": checkpoint.history}
-    write_atomically(path, save(tensors, metadata={"sayonce-checkpoint": json.dumps(state)}))
+    return save(tensors, metadata={"sayonce-checkpoint": json.dumps(state)})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -44,19 +49,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ModelError: the file is missing, damaged or no checkpoint.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load
 
     try:
-        content = path.read_bytes()
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["sayonce-checkpoint"]
-        tensors, state = load(content), json.loads(header)
-        parts: dict[str, dict[str, Tensor]] = {"weight": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, _, key = name.partition("/")
-            parts[part][key] = tensor
-        return Checkpoint(state["step"], state["elapsed_s"], parts["weight"], parts["optimizer"], state["configuration"], state["history"])
+        return from_bytes(path.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no checkpoint that can be resumed: start again without --resume") from error
+
+
+def from_bytes(content: bytes) -> Checkpoint:
+    """Read the content of a checkpoint's file; raises what the parsers raise if it is none."""
+    from safetensors.torch import load
+
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["sayonce-checkpoint"]
+    tensors, state = load(content), json.loads(header)
+    parts: dict[str, dict[str, Tensor]] = {"weight": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, key = name.partition("/")
+        parts[part][key] = tensor
+    return Checkpoint(state["step"], state["elapsed_s"], parts["weight"], parts["optimizer"], state["configuration"], state["history"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Adam, weights: dict[str, Tensor]) -> dict[str, Tensor]:

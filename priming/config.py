@@ -27,7 +27,8 @@ class PrimeConfig(BaseModel):
     encoder: Literal["embedding", "mel"] = "embedding"
     minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32)  # of the weights, the tasks and the dropout
+    encoding_seed: int = Field(default=0, ge=0, lt=2**32)  # of what is encoded: clips of the family, augmentation, the encoder's constants, the bank
     device: Literal["cpu", "cuda"] = "cpu"
     cache: Path | None = None  # parent of the cached spikes; the user's cache folder when None
     learner: LearnerConfig | None = None  # the encoder's default when None
@@ -58,6 +59,7 @@ class PrimeConfig(BaseModel):
 
     # the outer loop
     optimizer: Literal["bptt", "es"] = "bptt"
+    tasks: int = Field(default=1, gt=0)  # of a step, whose gradients are averaged; ranks share them out (`priming.distributed`)
     patience: int | None = Field(default=None, gt=0)  # validations without a better one after which the run ends; the best one is kept
     distil_share: float = Field(default=0.0, ge=0, lt=1)  # first share of the budget, in which a `mel` network learns to say what the embedding says
     distil_rate: float = Field(default=3e-3, gt=0)  # Adam's meanwhile, at its largest
@@ -139,6 +141,8 @@ class PrimeConfig(BaseModel):
             raise ValueError(
                 "the optimizer es lets a backend learn words: leave device and distillation out, and take a scheme that a device can run"
             )
+        if self.optimizer == "es" and self.tasks != 1:
+            raise ValueError("the optimizer es has population_tasks instead of tasks")
         if self.patience is not None and not self.validations:
             raise ValueError("patience counts validations: ask for some")
         try:

@@ -90,8 +90,11 @@ class EvolutionLoop(Loop):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed * 1_000_003 + self.step)
             population = self._algorithm.pgpe_ask(self._state, popsize=config.population)
-        judged = [self._judge(self._named(candidate), tasks) for candidate in population]
-        losses = torch.tensor([loss for loss, _ in judged])
+        judged = torch.zeros(len(population), 2, dtype=torch.float64)  # loss and accuracy of each candidate
+        for k in self.ranks.share(len(population)):
+            judged[k] = torch.tensor(self._judge(self._named(population[k]), tasks), dtype=torch.float64)
+        self.ranks.add([judged])
+        losses = judged[:, 0].float()
         learnt = torch.isfinite(losses)
         if not bool(learnt.any()):
             raise ModelError(f"no candidate of step {self.step} could learn: start again with a smaller --set spread; the last checkpoint is kept")
@@ -100,9 +103,9 @@ class EvolutionLoop(Loop):
         for name, tensor in self._named(self._state.optimizer_state.center).items():
             self.weights[name] = tensor
         self.step += 1
-        self.elapsed_s += time.monotonic() - started
+        self.elapsed_s = self.ranks.of_leader(self.elapsed_s + time.monotonic() - started)
         self.whole = True
-        loss, correct = (float(np.mean([pair[k] for pair, kept in zip(judged, learnt.tolist(), strict=True) if kept])) for k in (0, 1))
+        loss, correct = judged[learnt].mean(0).tolist()
         words = len(population) * sum(len(task.support) for task in tasks)
         figures = {"best loss": float(losses.min()), "spread": float(self._state.stdev.mean()), "lost candidates": float((~learnt).sum())}
         figures |= {name: float(self.weights[name].mean()) for name in ("log_rate_in", "log_rate_rec")}

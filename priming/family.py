@@ -42,15 +42,17 @@ def family_clips(config: PrimeConfig, cache: Path, say: Say) -> list[Clip]:
         cuts = aligned_clips(data, shortest_s=shortest_s, letters=letters, most_per_word=each[0], most_per_speaker=each[1])
     found = [*(isolated if "commands" in asked else []), *(cuts if "aligned" in asked else [])]
     if "context" in asked:
-        found += context_clips(data, cuts, config.context_follow_share, config.seed)
+        found += context_clips(data, cuts, config.context_follow_share, config.encoding_seed)
     if "pairs" in asked:
         found += pair_clips(data, most_words=config.pair_words, most_per_word=each[0], most_per_speaker=each[1])
     if "splices" in asked:
         say("choosing splices")
-        found += splice_clips(data, [*isolated, *aligned_clips(data)], config.splice_words, most_speakers=config.splice_speakers, seed=config.seed)
+        found += splice_clips(
+            data, [*isolated, *aligned_clips(data)], config.splice_words, most_speakers=config.splice_speakers, seed=config.encoding_seed
+        )
     if "synthetic" in asked:
         say("synthesising words")
-        found += synthetic_clips(data, cache, config.synthetic_words, config.synthetic_voices, config.seed)
+        found += synthetic_clips(data, cache, config.synthetic_words, config.synthetic_voices, config.encoding_seed)
     if not found:
         raise DataError(f"{data} holds no words for priming from {', '.join(sorted(asked))}: name other sources, or another folder")
     return found

@@ -30,7 +30,7 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         The file.
     """
     say("encoding the background bank")
-    background = build_background(workspace.encoder, workspace.data, config.seed)
+    background = build_background(workspace.encoder, workspace.data, config.encoding_seed)
     weights = loop.learner_weights()
     clips = workspace.data.words
     provenance: dict[str, Any] = {

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from priming import checkpoint, objective
 from priming.config import PrimeConfig
+from priming.distributed import Ranks
 from priming.errors import ModelError
-from priming.metrics import Summary
 from priming.workspace import Workspace
 from snn import schemes
 from snn.config import LearnerConfig
@@ -74,6 +74,7 @@ class Loop(ABC):
         workspace: encoded clips and samplers.
         primed: weights of a finished model to go on from; those before priming when None.
         origin: its fingerprint.
+        ranks: this process among those of the run; alone when None.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class Loop(ABC):
         workspace: Workspace,
         primed: dict[str, Tensor] | None = None,
         origin: str | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.config, self.learner, self.workspace, self._origin = config, learner_config, workspace, origin
+        self.ranks = ranks or Ranks()
         if primed is None:
             primed = initial_weights(learner_config, workspace.input_rate(), config.seed, torch.from_numpy(workspace.encoder.decoder()))
         start = primed | objective.initial_scalars()
@@ -137,10 +140,10 @@ class Loop(ABC):
         last = self.history[-1].progress if self.history else 0.0
         return math.floor(self.progress * validations) > math.floor(last * validations)
 
-    def validated(self, figures: dict[str, Summary]) -> Validation:
-        """Record figures on validation words after the present step."""
+    def validated(self, figures: dict[str, dict[str, Any]]) -> Validation:
+        """Record figures on validation words after the present step, of each set as of `Summary.figures`."""
         last_stage = self.readout_share in (1.0, 0.0) or self.progress > self.readout_share
-        self.history.append(Validation(self.step, self.progress, last_stage, {subset: summary.figures() for subset, summary in figures.items()}))
+        self.history.append(Validation(self.step, self.progress, last_stage, figures))
         return self.history[-1]
 
     def resume(self, path: Path) -> None:
@@ -153,6 +156,22 @@ class Loop(ABC):
         if state.configuration != self.configuration():
             raise ModelError(f"{path} belongs to a run with another configuration: repeat its options, or start again without --resume")
         self.take(state, path)
+        self._continue(state)
+
+    def align(self) -> None:
+        """Start every rank from the leader's state.
+
+        Raises:
+            ModelError: another process of the run is gone.
+        """
+        content = self.ranks.bytes_of_leader(checkpoint.to_bytes(self._snapshot()) if self.ranks.size > 1 else b"")
+        if not self.ranks.leads:
+            state = checkpoint.from_bytes(content)
+            for name, tensor in state.weights.items():
+                self.weights[name].data.copy_(tensor)
+            self._continue(state)
+
+    def _continue(self, state: checkpoint.Checkpoint) -> None:
         self.restore_moments(state.optimizer)
         self.step, self.elapsed_s = state.step, state.elapsed_s
         self.history = [Validation(**each) for each in state.history]
@@ -170,9 +189,11 @@ class Loop(ABC):
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
+        checkpoint.save_checkpoint(path, self._snapshot())
+
+    def _snapshot(self) -> checkpoint.Checkpoint:
         history = [asdict(each) for each in self.history]
-        state = checkpoint.Checkpoint(self.step, self.elapsed_s, self.weights, self.moments(), self.configuration(), history)
-        checkpoint.save_checkpoint(path, state)
+        return checkpoint.Checkpoint(self.step, self.elapsed_s, self.weights, self.moments(), self.configuration(), history)
 
     def configuration(self) -> str:
         """Return as JSON what must be the same when the run is resumed."""

@@ -13,25 +13,17 @@ readout, or that prime nothing of it, have the second alone.
 
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from priming import checkpoint, distillation, objective
-from priming.config import PrimeConfig
-from priming.errors import DataError, ModelError
-from priming.loop import Loop, StepReport, Watch, best_of, stalled
+from priming.loop import Loop, StepReport
 from priming.sampler import Task
-from priming.workspace import Workspace, open_workspace
 from snn import features, schemes
 from snn.regulariser import rate_loss
-
-if TYPE_CHECKING:
-    from priming.tracking import Tracker
 
 # Scalars, time constants and the salience take larger steps: their gradients are of another scale.
 SLOW = ("objective.", "log_tau", "feature.log_tau", "lsg.log_tau", "readout.salience")
@@ -39,7 +31,6 @@ SLOW_FACTOR = 3.0
 SHARED = ("feature.", "readout.", "center", "objective.", "lsg.profile")  # the rest belongs to the learning network and its generator
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.03  # of the largest, at the end of a stage
-OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "bad_alloc")  # how PyTorch on a CPU tells
 
 
 class OuterLoop(Loop):
@@ -71,48 +62,65 @@ class OuterLoop(Loop):
             ModelError: the loss or its gradient is not a number; weights and last checkpoint are untouched by it.
         """
         config, started = self.config, time.monotonic()
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        self.optimizer.zero_grad()
+        told = []
+        for task in self.ranks.share(config.tasks):
+            loss, figures = self._loss(self.step * config.tasks + task)
+            (loss / config.tasks).backward()
+            told.append(figures | {"loss": float(loss.detach())})
+        figures = self._mean(told)
+        figures |= {"rate": self._rate("shared"), "gradient norm": self._descend(figures["loss"])}
+        self.elapsed_s = self.ranks.of_leader(self.elapsed_s + time.monotonic() - started)
+        loss_, accuracy, words = (figures.pop(name) for name in ("loss", "accuracy", "words"))
+        return StepReport(self.step, self.progress, self.elapsed_s, loss_, accuracy, round(words * config.tasks), figures)
+
+    def _loss(self, number: int) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of a task, or of a batch of distillation, by its number in the run; and what is told of it."""
+        config = self.config
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
         if self.progress < config.distil_share:
-            return self._distil(generator, started)
+            return self._distillation_loss(number, generator)
         eprop_stage = self.learner.plastic and self.progress >= self.readout_share
         ways = config.eprop_ways if eprop_stage else config.readout_ways
-        task = self.workspace.sampler.draw(self.step, ways, config.queries, round(config.unknown_share * ways))
+        task = self.workspace.sampler.draw(number, ways, config.queries, round(config.unknown_share * ways))
         loss, scores, labels, figures = self._task_loss(task, eprop_stage, generator)
-        figures |= self._descend(loss, started) | {"stage": float(eprop_stage)}
-        correct = objective.accuracy(scores.detach(), labels)
-        return StepReport(self.step, self.progress, self.elapsed_s, float(loss.detach()), correct, len(task.support), figures)
+        accuracy = objective.accuracy(scores.detach(), labels)
+        return loss, figures | {"accuracy": accuracy, "words": float(len(task.support)), "stage": float(eprop_stage)}
 
-    def _distil(self, generator: torch.Generator, started: float) -> StepReport:
-        """Do one step of distillation; its accuracy is the cosine with the teacher, and it learns no words."""
+    def _distillation_loss(self, number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of a batch; its accuracy is the cosine with the teacher, and it learns no words."""
         config, teacher = self.config, self.workspace.teacher
         assert teacher is not None
-        clips, copies = distillation.draw_clips(self.workspace.features, config.distil_clips, config.copies, config.seed, self.step)
+        clips, copies = distillation.draw_clips(self.workspace.features, config.distil_clips, config.copies, config.seed, number)
         values = teacher.values(clips, copies).to(config.device)
         heard = self._spikes(clips, copies, generator)
         loss, figures = distillation.distillation_loss(self.learner, self.weights, heard, values, config.target_rate)
-        figures |= self._descend(loss, started) | {"stage": -1.0}
-        return StepReport(self.step, self.progress, self.elapsed_s, float(loss.detach()), figures["distillation cosine"], 0, figures)
+        return loss, figures | {"accuracy": figures["distillation cosine"], "words": 0.0, "stage": -1.0}
 
-    def _descend(self, loss: Tensor, started: float) -> dict[str, float]:
-        """Take the outer optimiser's step.
+    def _mean(self, told: list[dict[str, float]]) -> dict[str, float]:
+        """Average what is told of the tasks of a step, over all ranks."""
+        names = sorted(told[0])
+        total = torch.tensor([[figures[name] for name in names] for figures in told], dtype=torch.float64).sum(0)
+        self.ranks.add([total])
+        return dict(zip(names, (total / self.config.tasks).tolist(), strict=True))
+
+    def _descend(self, loss: float) -> float:
+        """Take the outer optimiser's step along the gradient summed over all ranks, and return its norm.
 
         Raises:
             ModelError: the loss or its gradient is not a number; the weights are untouched by it.
         """
-        self.check_finite(float(loss.detach()), "loss")
+        self.check_finite(loss, "loss")
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(group["kind"])
-        figures = {"rate": self._rate("shared")}
-        self.optimizer.zero_grad()
-        loss.backward()
+        self.ranks.add([weight.grad for weight in self.weights.values() if weight.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), self.config.clip_gradient)
         self.check_finite(float(norm), "gradient")
         self.whole = False
         self.optimizer.step()
         self.step += 1
-        self.elapsed_s += time.monotonic() - started
         self.whole = True
-        return figures | {"gradient norm": float(norm)}
+        return float(norm)
 
     def _groups(self) -> dict[str, list[Tensor]]:
         """Sort the weights by how fast they are moved."""
@@ -163,105 +171,3 @@ class OuterLoop(Loop):
             imitation, agreement = distillation.imitation_loss(plastic, self.weights, heard, values)
             loss, figures = loss + self.config.distil_weight * imitation, figures | agreement
         return loss, scores, labels, figures
-
-
-def prime(config: PrimeConfig, *, resume: bool = False, watch: Watch | None = None, announce: Callable[[str], None] | None = None) -> Path:
-    """Prime a model and write it.
-
-    Args:
-        config: of the run.
-        resume: continue from the run's checkpoint.
-        watch: called after every step.
-        announce: called with a line at each stage and validation.
-
-    Returns:
-        The model file.
-
-    Raises:
-        DataError: unusable data, or no such device.
-        ModelError: a checkpoint that cannot be resumed, or a loss that is not a number.
-    """
-    from priming.finish import save_primed
-    from priming.tracking import Tracker
-
-    say = announce or (lambda line: None)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise DataError("this machine has no CUDA device that PyTorch can use: leave --device out, or install PyTorch for CUDA")
-    run = config.out.with_suffix(".run")
-    saved, best = run / "checkpoint.safetensors", run / "best.safetensors"
-    if resume and not saved.is_file():
-        raise ModelError(f"{saved} does not exist: start without --resume")
-    workspace = open_workspace(config, say)
-    loop = open_loop(config, workspace)
-    say(f"configuration: {loop.configuration()}")
-    if resume:
-        loop.resume(saved)
-        say(f"resumed at step {loop.step}, {loop.elapsed_s / 60:.1f} minutes in")
-    last_saved = time.monotonic()
-    with Tracker(run / "tensorboard") as tracker:
-        try:
-            while True:
-                if loop.validation_due:  # asked before a step: a run that was interrupted between step and validation catches up
-                    _validate(loop, tracker, say)
-                    if config.patience and best_of(loop.history) is loop.history[-1]:
-                        loop.save(best)
-                if loop.progress >= 1.0 or stalled(loop.history, config.patience):
-                    break
-                report = _advance(loop)
-                tracker.step(report)
-                if watch:
-                    watch(report)
-                if time.monotonic() - last_saved > config.checkpoint_s:
-                    loop.save(saved)
-                    last_saved = time.monotonic()
-        finally:
-            if loop.whole:
-                loop.save(saved)
-    chosen = best_of(loop.history) if config.patience else None
-    if chosen is not None:
-        say(f"the weights of step {chosen.step} were the best on validation words, of {loop.step} steps")
-        loop.take(checkpoint.load_checkpoint(best), best)
-    return save_primed(config, loop, workspace, say)
-
-
-def open_loop(config: PrimeConfig, workspace: Workspace) -> Loop:
-    """Prepare the outer loop that a run asks for.
-
-    Raises:
-        DataError: the optimiser's library is missing.
-        ModelError: the model to start from cannot be read.
-    """
-    from priming.evolution import EvolutionLoop
-    from priming.model import load_model
-
-    kind = EvolutionLoop if config.optimizer == "es" else OuterLoop
-    if config.start is not None:
-        model = load_model(config.start)
-        return kind(config, model.config.learner, workspace, dict(model.weights), model.sha256)
-    return kind(config, config.asked(config.learner or workspace.default_learner), workspace)
-
-
-def _validate(loop: Loop, tracker: "Tracker", say: Callable[[str], None]) -> None:
-    """Record figures on validation words."""
-    from priming.validation import validate
-
-    plastic = loop.learner.plastic and loop.progress > loop.readout_share
-    network = loop.learner.model_copy(update={"plastic": plastic})
-    found = dict(validate(loop.learner_weights(), network, loop.workspace, loop.config))
-    for subset, summary in found.items():
-        tracker.validation(loop.step, subset, summary)
-        say(f"step {loop.step}, {subset} validation words: {summary.accuracy:.3f} right, AUROC {summary.auroc_pairs:.4f}")
-    loop.validated(found)
-
-
-def _advance(loop: Loop) -> StepReport:
-    """Do one outer step, and tell what to lower if the memory does not suffice."""
-    try:
-        return loop.advance()
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
-            raise
-        name = "readout_ways" if loop.learner.plastic and loop.progress < loop.readout_share else "eprop_ways"
-        words = getattr(loop.config, name)
-        told = f"the memory does not suffice at step {loop.step} for tasks of {words} words with {loop.config.queries} queries each"
-        raise ModelError(f"{told}: lower them with --set {name}={max(2, words // 2)} or --set queries=1; the last checkpoint is kept") from error

@@ -89,7 +89,7 @@ def encode_family(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder,
     Raises:
         DataError: too few words, or hard tasks without a pronouncing dictionary.
     """
-    kept = FeatureConfig(steps=round(config.clip_ms / encoder.step_ms), copies=config.copies, seed=config.seed)
+    kept = FeatureConfig(steps=round(config.clip_ms / encoder.step_ms), copies=config.copies, seed=config.encoding_seed)
     parts = [
         encode_features(group, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, f"words ({group[0].source})"))
         for group in encoded_together(data.words)
@@ -158,17 +158,17 @@ def _fit(config: PrimeConfig, data: PrimingData) -> SpikeEncoder:
         if model.config.encoder.kind != config.encoder:
             raise DataError(f"{config.start} hears with the encoder {model.config.encoder.kind}: add --encoder {model.config.encoder.kind}")
         return model.encoder()
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(config.encoding_seed)
     words = encoded_together(data.words)[0]
     chosen = [words[int(i)] for i in np.sort(rng.permutation(len(words))[: config.fit_clips])]
     length = round(config.clip_ms / 1000 * SAMPLE_RATE)
     encoder_config = MelEncoderConfig() if config.encoder == "mel" else EmbeddingEncoderConfig()
-    parts = [encoder_config.model_dump(), config.seed, length, [clip.key for clip in chosen]]
+    parts = [encoder_config.model_dump(), config.encoding_seed, length, [clip.key for clip in chosen]]
     fitted = cache_folder(config) / f"{config.encoder}-constants-{fingerprint(parts)}.safetensors"
     if not fitted.exists():
         clips = (hearing(samples, 0, clip.lead_s, clip.follow_s)[-length:] for clip, samples in load_many(chosen))
         fit = fit_mel_encoder if config.encoder == "mel" else fit_embedding_encoder
-        write_atomically(fitted, save(fit(clips, config.seed)[1]))
+        write_atomically(fitted, save(fit(clips, config.encoding_seed)[1]))
     return build_encoder(encoder_config, load_file(fitted))
 
 

@@ -77,7 +77,8 @@ def run(
         minutes = DEFAULT_MINUTES
 
     from priming.config import PrimeConfig
-    from priming.outer_loop import prime
+    from priming.distributed import leading
+    from priming.run import prime
 
     own = dict(_setting(each) for each in settings)
     try:
@@ -93,12 +94,13 @@ def run(
 
     columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.fields[figures]}"))
     try:
-        with Progress(*columns, console=terminal.err, transient=True, disable=not terminal.err.is_terminal) as progress:
+        with Progress(*columns, console=terminal.err, transient=True, disable=not (terminal.err.is_terminal and leading())) as progress:
             written = prime(config, resume=resume, watch=_Watch(progress).step, announce=lambda line: log.info("%s", line))
     except KeyboardInterrupt:
         log.info("interrupted; the same command with --resume goes on from the last checkpoint")
         raise
-    print(written)
+    if written is not None:
+        print(written)
 
 
 def _setting(given: str) -> tuple[str, str]:

@@ -78,7 +78,8 @@ def test_a_missing_data_folder_is_refused(cli: Cli, tmp_path: Path, tiny_model: 
 
 def test_prime_passes_its_options_on_and_shows_progress(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from app.commands import prime as command
-    from priming import outer_loop
+    from priming import run
+    from priming.loop import StepReport
 
     seen: dict[str, Any] = {}
 
@@ -86,10 +87,10 @@ def test_prime_passes_its_options_on_and_shows_progress(cli: Cli, tmp_path: Path
         seen.update(config=config, resume=resume)
         announce("fitting the encoder")
         for step in (1, 2):
-            watch(outer_loop.StepReport(step, step / 2, 3.0 * step, 1.5, 0.7, 24, {}))
+            watch(StepReport(step, step / 2, 3.0 * step, 1.5, 0.7, 24, {}))
         return Path(config.out)
 
-    monkeypatch.setattr(outer_loop, "prime", prime)
+    monkeypatch.setattr(run, "prime", prime)
     monkeypatch.setattr(command, "LINE_S", -1.0)
     status, out, err = cli(
         *("prime", "--data", tmp_path, "--out", tmp_path / "m.safetensors", "--encoder", "mel", "--steps", "2", "--seed", "7", "--resume"),
@@ -107,12 +108,12 @@ def test_prime_passes_its_options_on_and_shows_progress(cli: Cli, tmp_path: Path
 
 
 def test_an_interrupted_run_says_how_to_go_on(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from priming import outer_loop
+    from priming import run
 
     def prime(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(outer_loop, "prime", prime)
+    monkeypatch.setattr(run, "prime", prime)
     status, out, err = cli("prime", "--data", tmp_path, "--out", tmp_path / "m.safetensors")
     assert (status, out) == (130, "")
     assert "--resume" in err

@@ -23,7 +23,8 @@ from priming.config import PrimeConfig
 from priming.finish import save_primed
 from priming.loop import Loop, StepReport
 from priming.model import PrimedModel, load_model
-from priming.outer_loop import OuterLoop, open_loop
+from priming.outer_loop import OuterLoop
+from priming.run import open_loop
 from priming.sampler import Task
 from priming.workspace import Workspace, open_workspace
 from snn import features as population

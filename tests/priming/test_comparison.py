@@ -39,7 +39,7 @@ def test_options_that_differ_and_figures_are_tabulated(
     loop = OuterLoop(config, config.asked(config.learner), toy_workspace)
     loop.advance()
     loop.step = 8  # in the last stage
-    loop.validated({"isolated": summarise([[[1.0, 0.0], [0.0, 1.0]]], [[0, 0]])})
+    loop.validated({"isolated": summarise([[[1.0, 0.0], [0.0, 1.0]]], [[0, 0]]).figures()})
     loop.save(tmp_path / "other.run" / "checkpoint.safetensors")
     finished, going_on = read_run(str(toy_model_file)), read_run(str(config.out))
     options, figures = compare_runs(finished, going_on)

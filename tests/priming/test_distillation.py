@@ -17,7 +17,9 @@ from priming.corpus import load
 from priming.distillation import Teacher, distillation_loss, draw_clips
 from priming.episodes import hearing
 from priming.errors import DataError
-from priming.outer_loop import OuterLoop, StepReport, prime
+from priming.loop import StepReport
+from priming.outer_loop import OuterLoop
+from priming.run import prime
 from priming.workspace import Workspace, _fit, open_workspace
 from snn.config import LearnerConfig
 from snn.initialise import DECODER_GAIN

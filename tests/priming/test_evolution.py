@@ -17,7 +17,7 @@ from priming.errors import DataError, ModelError
 from priming.evolution import EvolutionLoop
 from priming.loop import Loop
 from priming.model import load_model
-from priming.outer_loop import prime
+from priming.run import prime
 
 MakeLoop = Callable[..., Loop]
 Judge = Callable[..., tuple[float, float]]

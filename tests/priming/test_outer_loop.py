@@ -15,14 +15,16 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from priming import finish, objective, outer_loop, validation, workspace
+from priming import finish, objective, run, validation, workspace
 from priming.checkpoint import load_checkpoint
 from priming.config import PrimeConfig
 from priming.corpus import role_clips
 from priming.errors import DataError, ModelError
+from priming.loop import StepReport
 from priming.metrics import Summary
 from priming.model import PrimedModel, load_model
-from priming.outer_loop import OuterLoop, StepReport, prime
+from priming.outer_loop import OuterLoop
+from priming.run import prime
 from priming.validation import validate
 from priming.workspace import Workspace, open_workspace
 
@@ -33,7 +35,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from priming.config import PrimeConfig
-from priming.outer_loop import prime
+from priming.run import prime
 if __name__ == "__main__":
     config = PrimeConfig.model_validate_json(sys.argv[1])
     prime(config, resume=config.out.with_suffix(".run").exists(), watch=lambda report: print(report.step, flush=True))
@@ -255,7 +257,7 @@ def test_numbers_that_are_none_stop_the_run_and_leave_a_good_checkpoint(
 
 def test_a_missing_gpu_is_told_before_anything_is_read(toy_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(outer_loop, "open_workspace", lambda *_: pytest.fail("the data were read"))
+    monkeypatch.setattr(run, "open_workspace", lambda *_: pytest.fail("the data were read"))
     with pytest.raises(DataError, match="no CUDA device"):
         prime(toy_config(tmp_path / "m.safetensors", device="cuda"))
 

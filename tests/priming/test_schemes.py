@@ -12,7 +12,7 @@ from priming.config import PrimeConfig
 from priming.finish import save_primed
 from priming.loop import Loop
 from priming.model import load_model
-from priming.outer_loop import open_loop
+from priming.run import open_loop
 from priming.workspace import Workspace
 from snn import features as population
 from snn import schemes

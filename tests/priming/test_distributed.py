@@ -1,0 +1,142 @@
+"""Priming on several processes: the same result for the same tasks, one voice, and nothing lost when a process dies."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from priming.config import PrimeConfig
+from priming.distributed import Ranks, joined_ranks, leading
+from priming.model import load_model
+from priming.run import prime
+
+MakeConfig = Callable[..., PrimeConfig]
+Tensors = dict[str, NDArray[Any]]
+STEPS, TASKS = 6, 4
+ROOT = Path(__file__).resolve().parents[2]
+
+RUN = """
+import os, sys
+from pathlib import Path
+from priming.config import PrimeConfig
+from priming.run import prime
+
+if __name__ == "__main__":
+    config = PrimeConfig.model_validate_json(sys.argv[1])
+    def watch(report):
+        print(f"step {report.step} pid {os.getpid()} words {report.words}", flush=True)
+    print("returned", prime(config, watch=watch, announce=lambda line: print("said", line, flush=True)), flush=True)
+"""
+
+
+def start(config: PrimeConfig, folder: Path, ranks: int, *options: str) -> subprocess.Popen[str]:
+    """Start ranks of a run."""
+    script = folder / "run.py"
+    script.write_text(RUN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *options, str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, config.model_dump_json()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=folder
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for all ranks and return what they printed."""
+    printed, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, printed
+    return printed
+
+
+@pytest.fixture(scope="module")
+def alone(toy_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Tensors:
+    """The tensors that one process primes, of steps of four tasks in both stages."""
+    config = toy_config(tmp_path_factory.mktemp("alone") / "m.safetensors", steps=STEPS, tasks=TASKS)
+    assert prime(config) == config.out
+    return load_file(config.out)
+
+
+def assert_close(path: Path, expected: Tensors) -> None:
+    found = load_file(path)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        np.testing.assert_allclose(found[name], tensor, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_prime_what_one_process_primes(toy_config: MakeConfig, alone: Tensors, tmp_path: Path, ranks: int) -> None:
+    config = toy_config(tmp_path / "m.safetensors", steps=STEPS, tasks=TASKS, validations=1)
+    printed = finish(start(config, tmp_path, ranks))
+    assert_close(config.out, alone)
+    assert re.findall(r"step (\d+) .* words (\d+)", printed) == [(str(1 + k), str(TASKS * (6 if k < 3 else 4))) for k in range(STEPS)]
+    assert printed.count("said family:") == printed.count(f"said step {STEPS}, isolated validation words:") == 1
+    assert printed.count("returned None") == ranks - 1
+    assert len(load_model(config.out).config.provenance["history"]) == 1
+
+
+def test_a_step_of_several_tasks_follows_their_mean_gradient(toy_config: MakeConfig, alone: Tensors, tmp_path: Path) -> None:
+    """Four tasks a step are neither the first of them alone nor one task four times."""
+    config = toy_config(tmp_path / "m.safetensors", steps=STEPS)
+    prime(config)
+    single = load_file(config.out)
+    (name,) = (name for name in alone if name.endswith("readout.project"))
+    assert not np.allclose(single[name], alone[name], atol=1e-4)
+
+
+def test_a_rank_that_is_killed_costs_the_steps_since_the_checkpoint_alone(toy_config: MakeConfig, alone: Tensors, tmp_path: Path) -> None:
+    config = toy_config(tmp_path / "m.safetensors", steps=STEPS, tasks=TASKS, checkpoint_s=1e-9)
+    process = start(config, tmp_path, 2, "--max-restarts=1", "--monitor-interval=0.1")
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if found := re.match(r"step 4 pid (\d+)", line):
+            os.kill(int(found[1]), signal.SIGKILL)
+            break
+    printed = "".join(lines) + finish(process)
+    steps = [int(step) for step in re.findall(r"step (\d+) pid", printed)]
+    assert "said resumed at step" in printed
+    assert steps[:4] == [1, 2, 3, 4]
+    assert steps[4] in (4, 5)  # the checkpoint of step 4 may have been written before the end came
+    assert steps[5:] == list(range(steps[4] + 1, STEPS + 1))
+    assert_close(config.out, alone)
+
+
+def test_candidates_of_evolution_are_shared_out(toy_config: MakeConfig, tmp_path: Path) -> None:
+    settings = {"optimizer": "es", "population": 4, "population_tasks": 1, "theta": "rates", "eprop_ways": 3}
+    first, here, there = (toy_config(tmp_path / f"{name}.safetensors", steps=steps, **settings) for name, steps in (("a", 1), ("b", 2), ("c", 2)))
+    prime(first)
+    prime(here)
+    finish(start(there, tmp_path, 2))
+    earlier, expected, found = (load_file(config.out) for config in (first, here, there))
+    assert all(np.array_equal(found[name], tensor) for name, tensor in expected.items())  # losses are summed with zeros: nothing is rounded
+    (name,) = (name for name in expected if name.endswith("log_rate_in"))
+    assert not np.array_equal(expected[name], earlier[name])
+
+
+def test_ranks_without_a_task_are_refused(toy_config: MakeConfig, tmp_path: Path) -> None:
+    process = start(toy_config(tmp_path / "m.safetensors", tasks=1), tmp_path, 2)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "2 processes cannot share 1 tasks a step: add --set tasks=4" in printed
+    assert not (tmp_path / "m.run").exists()
+
+
+def test_a_process_alone_needs_no_others() -> None:
+    with joined_ranks("cpu") as ranks:
+        assert ranks == Ranks()
+    assert leading()
+    tensor = torch.arange(3.0)
+    ranks.add([tensor])
+    assert tensor.tolist() == [0.0, 1.0, 2.0]
+    assert (ranks.of_leader(0.1), ranks.bytes_of_leader(b"x"), list(ranks.share(3))) == (0.1, b"x", [0, 1, 2])
+    assert [list(Ranks(rank, 3).share(7)) for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
