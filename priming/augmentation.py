@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
+from priming.coloured_noise import coloured_noise
 from priming.corpus import load_many
 from priming.episodes import hearing
 from priming.errors import DataError
@@ -45,17 +46,18 @@ class NoiseBank:
     """All noise that priming may hear, end to end in memory (16 bit: 32 kB a second).
 
     Args:
-        data: what the gate let through; its recordings of noise are read.
+        data: what the gate let through; its recordings of noise are read. Without any, noise is generated (`priming.coloured_noise`).
 
     Raises:
-        DataError: there is no noise in it.
+        DataError: nothing but digital silence is in them.
         audio.errors.AudioError: a recording cannot be read.
     """
 
     def __init__(self, data: PrimingData) -> None:
-        pieces = [quantised for _, samples in load_many(data.noise) if len(quantised := _without_silence(samples))]
+        recordings = (samples for _, samples in load_many(data.noise)) if data.noise else [coloured_noise()]
+        pieces = [quantised for samples in recordings if len(quantised := _without_silence(samples))]
         if not pieces:
-            raise DataError("no noise to prime with: the data folder lists no recording of noise whose split is train")
+            raise DataError("no noise to prime with: the recordings of noise whose split is train are digital silence")
         self._samples = np.concatenate(pieces)
 
     @property

@@ -2,24 +2,29 @@
 
 Stretches of continuous speech, one speaker each and all speakers in turn, and stretches of household noise, at the levels and in the noise that
 priming hears words in; each is encoded as a stream of its own. Calibration listens to them (`priming.calibration`): they must be what a device
-hears when nobody means it. The bank is as long as fits into a megabyte, about 40 minutes for the embedding and 20 for mel bands, because the rate
-of false accepts that a user asks for is rare. It is made of what the gate has let through, so no held-back word is in it.
+hears when nobody means it. A data folder without continuous speech gives its words, one after the other; one without noise, coloured noise. The bank
+is as long as fits into a megabyte, about 40 minutes for the embedding and 20 for mel bands, because the rate of false accepts that a user asks for is
+rare. It is made of what the gate has let through, so no held-back word is in it.
 """
 
+import io
 import math
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
 from audio.encoder import SpikeEncoder
+from priming.atomic import write_atomically
 from priming.augmentation import AugmentationConfig, NoiseBank, mix_at_snr
 from priming.calibration import STRETCH_MS
 from priming.corpus import Clip, load
 from priming.episodes import BEFORE_S
-from priming.errors import DataError
-from priming.features import last_steps
+from priming.features import fingerprint, identity, last_steps
 from priming.gate import PrimingData
 from priming.packing import pack_spikes
 
@@ -39,23 +44,18 @@ def build_background(encoder: SpikeEncoder, data: PrimingData, seed: int = 0, st
 
     Returns:
         uint8 [stretches * steps, I], steps of one stretch after those of another.
-
-    Raises:
-        DataError: there is neither speech nor noise.
     """
     steps = round(STRETCH_MS / encoder.step_ms)
     length = round((BEFORE_S + STRETCH_MS / 1000) * SAMPLE_RATE)
-    readers, noise = _Readers(data, seed), NoiseBank(data) if data.noise else None
-    if not readers.count and noise is None:
-        raise DataError("no background to calibrate against: the data folder has neither continuous speech nor noise whose split is train")
+    readers, noise = _Readers(data.speech or data.words, seed), NoiseBank(data)
     if stretches is None:
-        there = sum(clip.duration_s for clip in (*data.speech, *data.noise))
+        there = sum(clip.duration_s for clip in (*(data.speech or data.words), *data.noise))
         stretches = min(MAX_STRETCHES, math.ceil(there * SAMPLE_RATE / length))
     heard = []
     for number in range(stretches):
         rng = np.random.default_rng([seed, number])
-        alone = noise is not None and (number % NOISE_EVERY == NOISE_EVERY - 1 or not readers.count)
-        samples = noise.draw(length, rng) if noise is not None and alone else readers.next(length)
+        alone = number % NOISE_EVERY == NOISE_EVERY - 1 or not readers.count
+        samples = noise.draw(length, rng) if alone else readers.next(length)
         heard.append(last_steps(encoder.encode(_changed(samples, None if alone else noise, rng)), steps))
     bank = np.concatenate(heard)
     while (size := len(pack_spikes(bank))) > MAX_BYTES:
@@ -63,23 +63,45 @@ def build_background(encoder: SpikeEncoder, data: PrimingData, seed: int = 0, st
     return bank
 
 
-class _Readers:
-    """Continuous speech, speaker after speaker.
+def cached_background(encoder: SpikeEncoder, data: PrimingData, seed: int, directory: Path) -> NDArray[np.uint8]:
+    """Encode the bank, or read it where an earlier run has.
 
     Args:
+        encoder: fitted.
         data: what may be heard.
+        seed: of the choice of stretches.
+        directory: parent of the caches.
+
+    Returns:
+        As `build_background`.
+    """
+    heard = [(clip.key, clip.duration_s) for clip in (*(data.speech or data.words), *data.noise)]
+    parts = [identity(encoder), seed, MAX_BYTES, MAX_STRETCHES, NOISE_EVERY, STRETCH_MS, asdict(AugmentationConfig()), heard]
+    file = directory / f"background-{fingerprint(parts)}.npy"
+    if not file.exists():
+        buffer = io.BytesIO()
+        np.save(buffer, np.packbits(build_background(encoder, data, seed), axis=1))
+        write_atomically(file, buffer.getvalue())
+    return np.unpackbits(np.load(file), axis=1, count=encoder.channels)
+
+
+class _Readers:
+    """Speech, speaker after speaker.
+
+    Args:
+        clips: of continuous speech, or of words.
         seed: of the order of speakers and of their recordings.
 
     Attributes:
         count: how many speakers there are.
     """
 
-    def __init__(self, data: PrimingData, seed: int) -> None:
+    def __init__(self, clips: Iterable[Clip], seed: int) -> None:
         rng = np.random.default_rng(seed)
         said: defaultdict[str, list[Clip]] = defaultdict(list)
-        for clip in data.speech:
+        for clip in clips:
             said[clip.speaker].append(clip)
-        self._said = [[clips[int(i)] for i in rng.permutation(len(clips))] for _, clips in sorted(said.items())]
+        self._said = [[own[int(i)] for i in rng.permutation(len(own))] for _, own in sorted(said.items())]
         self._said = [self._said[int(i)] for i in rng.permutation(len(self._said))]
         self.count = len(self._said)
         self._turn = 0

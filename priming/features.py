@@ -92,6 +92,13 @@ def fingerprint(parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def identity(encoder: SpikeEncoder) -> list[Any]:
+    """Return what a fitted encoder's spikes depend on, as JSON can write it."""
+    constants: Mapping[str, NDArray[np.float32]] = encoder.constants  # type: ignore[attr-defined]
+    digests = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in sorted(constants.items())}
+    return [encoder.config.model_dump(), digests]  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
 class _Job:
     """What a worker needs to encode one chunk."""
@@ -166,11 +173,9 @@ def encode_features(
     ordered = tuple(sorted(clips, key=lambda clip: clip.key))
     augmentation = augmentation or AugmentationConfig()
     encoder_config: EncoderConfig = encoder.config  # type: ignore[attr-defined]
-    constants: Mapping[str, NDArray[np.float32]] = encoder.constants  # type: ignore[attr-defined]
-    digests = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in sorted(constants.items())}
     noise_keys = [clip.key for clip in noise.noise] if noise is not None and config.copies else []
     heard = [(clip.key, clip.duration_s) for clip in ordered]  # lengths tell versions of a corpus apart
-    parts = [encoder_config.model_dump(), digests, config.model_dump(), asdict(augmentation), noise_keys, heard]
+    parts = [*identity(encoder), config.model_dump(), asdict(augmentation), noise_keys, heard]
     folder = directory / f"{encoder_config.kind}-{fingerprint(parts)}"
     starts = range(0, len(ordered), CHUNK)
     targets = [folder / f"{start // CHUNK:05d}.npy" for start in starts]

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from priming.background import build_background
+from priming.background import cached_background
 from priming.config import PrimeConfig
 from priming.model import ModelConfig, save_model
 from priming.validation import validate
-from priming.workspace import Workspace
+from priming.workspace import Workspace, cache_folder
 
 if TYPE_CHECKING:
     from priming.loop import Loop
@@ -30,7 +30,7 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         The file.
     """
     say("encoding the background bank")
-    background = build_background(workspace.encoder, workspace.data, config.encoding_seed)
+    background = cached_background(workspace.encoder, workspace.data, config.encoding_seed, cache_folder(config))
     weights = loop.learner_weights()
     clips = workspace.data.words
     provenance: dict[str, Any] = {

@@ -146,9 +146,9 @@ class OuterLoop(Loop):
         plastic = self.learner.model_copy(update={"plastic": eprop_stage})
         clips, copies = np.concatenate([task.support, task.queries]), np.concatenate([task.support_copies, task.query_copies])
         heard, population = features.hear(plastic, self.weights, self._spikes(clips, copies, generator))
-        words = len(task.support)
-        learnt, learning = schemes.learn(plastic, self.weights, heard[:, :words])
-        running, response = schemes.respond(plastic, self.weights, learnt, heard[:, words:])
+        support, queries = heard.split([len(task.support), len(task.queries)], dim=1)  # one gradient for both; two slices would bring one each
+        learnt, learning = schemes.learn(plastic, self.weights, support)
+        running, response = schemes.respond(plastic, self.weights, learnt, queries)
         scores = running.amax(0).T  # [Q, B]
         labels = torch.from_numpy(task.labels).to(scores.device)
         decision = objective.decision_loss(scores, labels, self.weights)

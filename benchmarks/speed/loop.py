@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from audio.encoder import SpikeEncoder
 from priming.clip import Clip
 from priming.config import PrimeConfig
+from priming.distributed import Ranks
 from priming.features import Features
 from priming.gate import PrimingData
 from priming.outer_loop import OuterLoop
@@ -56,23 +57,25 @@ def made_up_clips(root: Path) -> list[Clip]:
     return clips
 
 
-def open_loop(root: Path, eprop_stage: bool, steps: int = STEPS) -> OuterLoop:
+def open_loop(root: Path, eprop_stage: bool, steps: int = STEPS, tasks: int = 1, ranks: Ranks | None = None) -> OuterLoop:
     """Open an outer loop whose every step is of one stage.
 
     Args:
         root: an empty folder for manifest and cache.
         eprop_stage: whether W_in and W_rec are plastic, or the readout alone.
         steps: of a clip.
+        tasks: of an outer step.
+        ranks: this process among those of a run; alone when None.
     """
     clips = made_up_clips(root)
     spikes = np.random.default_rng(1).random((len(clips), 2, steps, CHANNELS)) < INPUT_RATE
     np.save(root / "spikes.npy", np.packbits(spikes, axis=-1))
     features = Features(clips, [np.load(root / "spikes.npy", mmap_mode="r")], CHANNELS)
     data = PrimingData(tuple(clips))
-    config = PrimeConfig(data=root, out=root / "model.safetensors", steps=1_000_000, readout_share=0.0 if eprop_stage else 1.0)
+    config = PrimeConfig(data=root, out=root / "model.safetensors", steps=1_000_000, readout_share=0.0 if eprop_stage else 1.0, tasks=tasks)
     learner = LearnerConfig(inputs=CHANNELS, step_ms=STEP_MS)
     sampler = TaskSampler(features, data, 1, 0, config.commands_share)
-    return OuterLoop(config, learner, Workspace(data, cast(SpikeEncoder, RandomEncoder()), features, sampler, {}, learner))
+    return OuterLoop(config, learner, Workspace(data, cast(SpikeEncoder, RandomEncoder()), features, sampler, {}, learner), ranks=ranks)
 
 
 @contextmanager

@@ -51,8 +51,17 @@ def test_a_bank_needs_noise(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(HEADER + "a.wav,household_noise,,,noise,,train,1\n")
     with pytest.raises(DataError, match="no noise"):
         NoiseBank(PrimingData(tuple(noise_clips(tmp_path))))
-    with pytest.raises(DataError, match="no noise"):
-        NoiseBank(PrimingData(()))
+
+
+def test_without_recordings_noise_is_generated() -> None:
+    bank = NoiseBank(PrimingData(()))
+    assert bank.seconds == pytest.approx(180, abs=1)
+    colours = np.split(np.take(bank._samples, np.arange(179 * 16000)), [60 * 16000, 120 * 16000])
+    below = [
+        power[:100].sum() / power.sum() for power in (np.abs(np.fft.rfft(part[: 16000 * 30].reshape(-1, 1600))).mean(0) ** 2 for part in colours)
+    ]
+    assert below[0] < below[1] < below[2]  # white, pink, brown: ever more of it below 1 kHz
+    assert below[0] == pytest.approx(100 / 801, rel=0.05)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,15 +1,15 @@
 """The background bank: stretches of every reader and of noise, of admitted recordings only, the same for the same seed, in a megabyte."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from priming import background
-from priming.background import build_background
+from priming.background import build_background, cached_background
 from priming.corpus import Clip, load
-from priming.errors import DataError
 from priming.gate import PrimingData
 from priming.packing import pack_spikes
 from priming.workspace import Workspace
@@ -102,9 +102,26 @@ def test_the_bank_is_as_long_as_what_there_is_to_hear(toy_workspace: Workspace) 
     assert seconds / 7.3 <= len(bank) / STEPS < seconds / 7.2 + 1
 
 
-def test_speech_or_noise_alone_will_do_but_not_neither(toy_workspace: Workspace) -> None:
+def test_what_a_folder_lacks_is_made_up_for(toy_workspace: Workspace) -> None:
     data = toy_workspace.data
-    for clips in (data.speech, data.noise):
+    for clips in (data.speech, data.noise, data.words):
         assert build_background(Recorder(), dataclasses.replace(data, clips=tuple(clips)), stretches=2).shape == (2 * STEPS, 8)
-    with pytest.raises(DataError, match="no background"):
-        build_background(Recorder(), PrimingData(tuple(data.words)), stretches=2)
+
+
+def test_words_are_heard_one_after_the_other_where_nothing_is_read(toy_workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_changed", lambda samples, *_: samples)
+    words, recorder = toy_workspace.data.words, Recorder()
+    build_background(recorder, PrimingData(tuple(words)), stretches=1)
+    first = load(next(clip for clip in words if np.array_equal(load(clip)[:100], recorder.heard[0][:100])))
+    rest = recorder.heard[0][len(first) :]
+    assert any(np.array_equal(load(clip)[:100], rest[:100]) for clip in words)
+
+
+def test_what_an_earlier_run_encoded_is_read(toy_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, encoder = PrimingData(tuple(toy_workspace.data.noise)), toy_workspace.encoder
+    first = cached_background(encoder, data, 4, tmp_path)
+    assert np.array_equal(first, build_background(encoder, data, 4))
+    with monkeypatch.context() as patch:
+        patch.setattr(background, "build_background", lambda *_: pytest.fail("it was encoded again"))
+        assert np.array_equal(cached_background(encoder, data, 4, tmp_path), first)
+    assert not np.array_equal(cached_background(encoder, data, 5, tmp_path), first)
