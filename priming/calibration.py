@@ -9,15 +9,7 @@ found there:
 with :math:`q` the quantiles, over pieces of 1.6 s, of the largest raw score within each: 0 is an ordinary piece of background, 1 is exceeded by a
 tenth of them. Quantiles, because a few pieces may say the very word.
 
-The **threshold** is that which background passes a stated number of times an hour. The bank is shorter than an hour, so its tail is extrapolated by
-the generalised Pareto law of extreme values (Pickands 1975), from the largest scores of stretches of 6.4 s:
-
-.. math:: \mathrm{rate}(s) = r_u \left(1 + \xi \frac{s - u}{\sigma}\right)^{-1/\xi}, \qquad s \ge u
-
-above the level :math:`u` that the bank passes :math:`r_u` = 60 times an hour. Scores are bounded, so the tail is lighter than an exponential one:
-:math:`\xi` = -0.1 for all words (on validation words -0.1 to -0.15 kept the aimed-at rates; 0 gave half of them). :math:`\sigma` is the word's own,
-the maximum-likelihood estimate from the stretches above :math:`u`. Of the highest of these only the number counts (they are censored): they may say
-the very word, and then their scores belong to another law.
+The **threshold** is that which background passes a stated number of times an hour (`priming.tail`).
 """
 
 from collections.abc import Sequence
@@ -30,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from hardware.backend import Backend, Shot
 from hardware.heard import Heard, HearsOnce
 from priming.errors import CalibrationError
+from priming.tail import START_PER_HOUR, Tail, fit_tail
 
 if TYPE_CHECKING:
     from priming.bank import Bank
@@ -42,11 +35,7 @@ PIECES = 200  # that normalisation listens to, evenly over the bank
 LEVELS = (0.5, 0.9)  # quantiles that become 0 and 1
 SMALLEST_SCALE = 1e-3  # of a word whose network answers alike to everything
 STRETCH_MS = 4 * PIECE_MS  # the tail: what begins and ends between two stretches is lost, a tenth at this length
-START_PER_HOUR = 60.0  # where the tail begins
-CENSORED = 0.2  # share of the stretches in the tail of which only the number counts
-SHAPE = -0.1  # xi above
-PRIOR_SPREAD, PRIOR_STRETCHES = 0.45, 5.0  # what is ordinary for validation words, and how many stretches it weighs as much as
-SPREADS = np.geomspace(1e-2, 1e4, 1200)  # among which the likeliest is chosen
+LARGEST = 1.0  # raw score of background: the cosine of what was heard and what was learnt; the learning network adds a few hundredths
 AT_ONCE = 200  # clips times words that are scored together
 DEFAULT_PER_HOUR = 1.0  # false accepts of a word
 PER_HOUR = (0.01, START_PER_HOUR)  # what can be aimed at
@@ -63,28 +52,6 @@ class Scale(BaseModel):
     def normalise(self, raw: float) -> float:
         """Return the normalised score of a raw one."""
         return (raw - self.offset) / self.scale
-
-
-class Tail(BaseModel):
-    """How often background passes a high threshold; all levels are normalised scores."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    level: FiniteFloat  # where the tail begins
-    per_hour: FiniteFloat = Field(gt=0)  # how often the bank passes it
-    spread: FiniteFloat = Field(gt=0)  # sigma above: near the level, a threshold higher by so much is passed e times less often
-    shape: FiniteFloat = Field(lt=0)  # xi above
-    highest: FiniteFloat  # of the bank
-    minutes: FiniteFloat = Field(gt=0)  # length of the bank
-
-    def threshold(self, per_hour: float) -> float:
-        """Return the threshold that background passes so many times an hour."""
-        return self.level + self.spread / self.shape * float((self.per_hour / per_hour) ** self.shape - 1)
-
-    def rate(self, threshold: float) -> float:
-        """Return how many times an hour background passes a threshold; below the tail's beginning, at least how many."""
-        left = 1 + self.shape * max(0.0, threshold - self.level) / self.spread
-        return self.per_hour * float(max(0.0, left) ** (-1 / self.shape))
 
 
 class Calibration(Scale):
@@ -213,7 +180,7 @@ def _calibrated(
     heard = _score(backend, [shot.inputs for shots in words for shot in shots])  # [shots of all words, W]
     found, first = [], 0
     for w, (shots, scale) in enumerate(zip(words, scales, strict=True)):
-        tail = fit_tail((in_stretches[:, w] - scale.offset) / scale.scale, stretch_s(model))
+        tail = fit_tail((in_stretches[:, w] - scale.offset) / scale.scale, stretch_s(model), scale.normalise(LARGEST))
         own = tuple(scale.normalise(float(raw)) for raw in heard[first : first + len(shots), w])
         first += len(shots)
         found.append(Calibration(**scale.model_dump(), threshold=tail.threshold(per_hour), per_hour=per_hour, tail=tail, own=own))
@@ -265,43 +232,6 @@ def stretch_maxima(backend: Backend, model: "PrimedModel", shots: Sequence[Shot]
         backend.deploy([shots])
         return _score(backend, list(stretches(model)))[:, 0]
     return _checked(bank.maxima(backend, shots)[1])[:, 0]
-
-
-def fit_tail(maxima: NDArray[np.float64], stretch_s: float) -> Tail:
-    """Fit the tail of a word's scores on the bank.
-
-    Args:
-        maxima: [n] largest normalised score of each stretch, n >= 1.
-        stretch_s: length of a stretch.
-
-    Returns:
-        The tail. Where the bank is too short to reach down to its usual beginning, it begins at the bank's median.
-    """
-    ordered = np.sort(maxima)[::-1]
-    expected = len(ordered) * -np.expm1(-START_PER_HOUR * stretch_s / 3600)  # stretches that hold one false accept or more
-    count = max(1, min(round(expected), (len(ordered) + 1) // 2))
-    level = float(ordered[count - 1])
-    per_hour = -np.log1p(-(count - 0.5) / len(ordered)) * 3600 / stretch_s
-    censored = round(CENSORED * (count - 1))
-    excess = np.minimum(ordered[: count - 1], ordered[censored]) - level
-    return Tail(
-        level=level,
-        per_hour=float(per_hour),
-        spread=_likeliest_spread(excess, censored),
-        shape=SHAPE,
-        highest=float(ordered[0]),
-        minutes=len(ordered) * stretch_s / 60,
-    )
-
-
-def _likeliest_spread(excess: NDArray[np.float64], censored: int) -> float:
-    """Return the spread of highest likelihood, given descending excesses over the level of which the first are known to be no less than they say."""
-    left = 1 + SHAPE * excess[:, None] / SPREADS  # [n, spreads]; none left: the spread is too small for what was seen
-    survival = -np.log(np.maximum(left, 1e-300)) / SHAPE  # logarithm of the probability of an excess and more
-    seen = len(excess) - censored
-    likelihood = survival.sum(0) + SHAPE * survival[censored:].sum(0) - seen * np.log(SPREADS)
-    prior = -PRIOR_STRETCHES * (np.log(SPREADS) + PRIOR_SPREAD / SPREADS)  # as if so many exponential excesses of this mean had been seen
-    return float(SPREADS[np.argmax(np.where((left > 0).all(0), likelihood + prior, -np.inf))])
 
 
 def pieces(model: "PrimedModel") -> Clips:

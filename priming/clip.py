@@ -21,7 +21,6 @@ from priming.manifest import ALIGNMENTS, Row
 
 FADE_S = 0.01  # at both ends of a cut, so that it does not begin or end with a click
 KEPT_RECORDINGS = 16  # decoded recordings in memory while many clips are read: parts of joined clips lie in several
-COMMAND_CORPORA = frozenset({"speech_commands", "dspspeech20", "arabic_digits", "arabic_commands", "speechocean762"})
 SYNTHETIC_CORPUS = "synthetic"
 SPLICED_CORPUS = "splices"
 
@@ -87,7 +86,7 @@ class Clip:
             return "synthetic"
         if self.lead_s or self.follow_s:
             return "context"
-        if self.corpus in COMMAND_CORPORA or self.end_s is None:
+        if self.end_s is None:
             return "commands"
         return "pairs" if " " in self.word else "aligned"
 

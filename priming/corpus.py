@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from priming.clip import COMMAND_CORPORA, Clip, cut, load, load_many, read_cut, whole
+from priming.clip import Clip, cut, load, load_many, read_cut, whole
 from priming.errors import DataError
 from priming.manifest import AlignedWord, Row, held_back_words, read_alignments, read_manifest
 
 __all__ = [
     "ALIGNED_CORPUS",
-    "COMMAND_CORPORA",
+    "CUT_CORPORA",
     "GUARD_S",
-    "ISOLATED_CORPORA",
     "MARGIN_S",
     "Clip",
     "aligned_clips",
@@ -34,7 +33,7 @@ __all__ = [
 
 MARGIN_S = 0.02  # kept around an aligned word: its edges are known to about 17 ms
 GUARD_S = 0.05  # kept free between a stretch of background speech and a held-back word: 95 % of the edges are known to this
-ISOLATED_CORPORA = frozenset({"speech_commands", "dspspeech20"})  # whose validation words were said as commands, not cut from sentences
+CUT_CORPORA = frozenset({"speechocean762"})  # whose recordings of words were cut from sentences, not said as commands
 ALIGNED_CORPUS = "librispeech"
 
 
@@ -204,7 +203,7 @@ def role_clips(data_dir: Path, role: str, subset: str = "isolated") -> list[Clip
         clips = aligned_clips(data_dir, role, role, shortest_s=0.3, lowest_score=-math.inf, letters=1, speakers=1)
     else:
         splits = ["test"] if role == "test" else ["train", "validation"]
-        clips = [clip for split in splits for clip in isolated_clips(data_dir, role, split) if clip.corpus in ISOLATED_CORPORA]
+        clips = [clip for split in splits for clip in isolated_clips(data_dir, role, split) if clip.corpus not in CUT_CORPORA]
     if not clips:
         raise DataError(f"{data_dir} holds no {subset} clips of the role {role!r}")
     return clips

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from priming.clip import COMMAND_CORPORA
 from priming.confusable import APART, Confusable
 from priming.errors import DataError
 from priming.features import Features
@@ -82,7 +81,7 @@ class TaskSampler:
                 self._speaker_weights[word, speaker] = self._weights[of_speaker].max()
                 self._alone_speakers[word, speaker] = self._alone[of_speaker].any()
         self._word_weights = self._speaker_weights.max(axis=1)
-        commands = {clip.word for clip in clips if clip.corpus in COMMAND_CORPORA}
+        commands = {clip.word for clip in clips if clip.source == "commands"}
         self._pools = [np.arange(len(words)), np.array([i for i, word in enumerate(words) if word in commands], dtype=np.int64)]
         self._confusable: Confusable | None = None
         if hard_share > 0 or any(clip.source in DICTIONARY_SOURCES for clip in clips):
