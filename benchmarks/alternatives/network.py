@@ -14,7 +14,7 @@ from alternatives.batched import BatchedBackend
 from alternatives.features import PerSound, Spikes
 from hardware import Shot
 from hardware.torch_backend import TorchBackend
-from priming.calibration import scale_deployed
+from priming.calibration import hear_pieces, scale_deployed
 from priming.evaluation import Utterance
 from priming.model import PrimedModel
 
@@ -35,6 +35,7 @@ class Network:
         runs = model.config.learner.theta != "weights" and model.config.learner.inner == "eprop"
         self._backend: TorchBackend | BatchedBackend = TorchBackend() if runs else BatchedBackend()
         self._backend.load(model.config.learner, model.weights if weights is None else weights)
+        self._background = hear_pieces(self._backend, model)
         self._changes: list[tuple[float, float]] = []
         self.learn = PerSound(self._learn, SHOTS_KEPT)
 
@@ -65,7 +66,7 @@ class Network:
             [queries, words] normalised scores.
         """
         self._backend.deploy(words)
-        scales = scale_deployed(self._backend, self._model)
+        scales = scale_deployed(self._backend, self._model, self._background)
         raw = self._backend.score([self._spikes(query) for query in queries]).astype(np.float64)
         return (raw - [scale.offset for scale in scales]) / [scale.scale for scale in scales]
 

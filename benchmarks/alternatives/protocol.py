@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from alternatives.features import Embedding, Spikes
 from alternatives.network import Network
 from priming.evaluation import Utterance
+from priming.features import identity
 from priming.model import PrimedModel
 
 
@@ -54,6 +55,10 @@ class Settings:
     def spikes(self) -> Spikes:
         """Spikes of the model's encoder."""
         return Spikes(self.model)
+
+    def spikes_of(self, model: PrimedModel) -> Spikes:
+        """Spikes of another model's encoder: the same ones where the encoders are the same."""
+        return self.spikes if identity(model.encoder()) == identity(self.model.encoder()) else Spikes(model)
 
     @cached_property
     def embedding(self) -> Embedding:

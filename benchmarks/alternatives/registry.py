@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from alternatives.broadcast import random_broadcast
 from alternatives.efficientword import EfficientWordNet
 from alternatives.errors import UnavailableError
-from alternatives.features import Spikes
 from alternatives.network import Learner, Network, nothing, readout_alone
 from alternatives.protocol import Alternative, Settings
 from alternatives.prototype import Prototypes, mean_embedding, mean_spikes
@@ -32,7 +31,7 @@ def _broadcast(settings: Settings) -> Alternative:
 def _primed_readout(settings: Settings) -> Alternative:
     if settings.readout_model is None:
         raise UnavailableError("it needs a model that was primed so: --readout-model FILE")
-    return Learner(Network(settings.readout_model, Spikes(settings.readout_model)))
+    return Learner(Network(settings.readout_model, settings.spikes_of(settings.readout_model)))
 
 
 def _protonet(settings: Settings) -> Alternative:
@@ -70,7 +69,7 @@ def primed(name: str, model: PrimedModel) -> Method:
         "init+lsg": (),
     }
     title = ", ".join((f"{name}: theta {learner.theta}", *details[learner.theta]))
-    return Method(title, lambda settings: Learner(Network(model, Spikes(model))))
+    return Method(title, lambda settings: Learner(Network(model, settings.spikes_of(model))))
 
 
 def rounding(bits: int) -> Method:
