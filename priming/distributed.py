@@ -37,7 +37,7 @@ class Ranks:
     rank: int = 0
     size: int = 1
     local_rank: int = 0  # among the processes of this machine
-    restarts: int = 0  # how often torchrun has started them again
+    restarted: bool = False  # torchrun has started them again; the leader knows
 
     @property
     def leads(self) -> bool:
@@ -134,18 +134,19 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     with _peers():
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(backend, store=_meeting_point(rank), rank=rank, world_size=size, timeout=PATIENCE)
+        store, restarted = _meeting_point(rank)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
-        yield Ranks(rank, size, local, int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
+        yield Ranks(rank, size, local, restarted)
     finally:
         dist.destroy_process_group()
 
 
-def _meeting_point(rank: int) -> dist.TCPStore:
-    """Open a store in which the processes find each other, and nothing that those before a restart have left.
+def _meeting_point(rank: int) -> tuple[dist.TCPStore, bool]:
+    """Open a store in which the processes find each other, and nothing that those before a restart have left; and tell whether there were any.
 
     The store that torchrun brings lives on over restarts (PyTorch issue 135712), so it only says where the leader's own is; an address from before
-    a restart does not answer any more.
+    a restart does not answer any more. (torchrun's count of restarts is no help: each machine counts its own.)
 
     Raises:
         OSError: the leader was not found.
@@ -154,14 +155,15 @@ def _meeting_point(rank: int) -> dist.TCPStore:
     given = dist.TCPStore(host, int(os.environ["MASTER_PORT"]), is_master=False)
     if rank == 0:
         own = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        restarted = given.check(["leader"])
         given.set("leader", str(own.port))
-        return own
+        return own, restarted
     deadline = time.monotonic() + MEETING_S
     while True:
         try:
             port = int(given.get("leader"))
             with socket.create_connection((host, port), MEETING_S):  # TCPStore itself would try a dead address for long, and complain
-                return dist.TCPStore(host, port, is_master=False)
+                return dist.TCPStore(host, port, is_master=False), False
         except OSError:
             if time.monotonic() > deadline:
                 raise

@@ -52,7 +52,7 @@ def prime(config: PrimeConfig, *, resume: bool = False, watch: Watch | None = No
 def _run(config: PrimeConfig, ranks: Ranks, resume: bool, watch: Watch, say: Say) -> Path | None:
     run = config.out.with_suffix(".run")
     saved, best = run / "checkpoint.safetensors", run / "best.safetensors"
-    resume = resume or (ranks.restarts > 0 and saved.is_file())
+    resume = resume or (ranks.restarted and saved.is_file())
     if resume and ranks.leads and not saved.is_file():
         raise ModelError(f"{saved} does not exist: start without --resume")
     with ranks.machine_leader_first():

@@ -1,10 +1,14 @@
 """Priming on several processes: the same result for the same tasks, one voice, and nothing lost when a process dies."""
 
 import os
+import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,7 @@ from priming.run import prime
 
 if __name__ == "__main__":
     config = PrimeConfig.model_validate_json(sys.argv[1])
+    print("rank", os.environ["RANK"], "pid", os.getpid(), flush=True)
     def watch(report):
         print(f"step {report.step} pid {os.getpid()} words {report.words}", flush=True)
     print("returned", prime(config, watch=watch, announce=lambda line: print("said", line, flush=True)), flush=True)
@@ -43,7 +48,7 @@ def start(config: PrimeConfig, folder: Path, ranks: int, *options: str) -> subpr
     """Start ranks of a run."""
     script = folder / "run.py"
     script.write_text(RUN)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *options, str(script)]
+    command = [sys.executable, "-m", "torch.distributed.run", *(options or ["--standalone"]), f"--nproc-per-node={ranks}", str(script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*command, config.model_dump_json()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=folder
@@ -93,21 +98,34 @@ def test_a_step_of_several_tasks_follows_their_mean_gradient(toy_config: MakeCon
 
 
 def test_a_rank_that_is_killed_costs_the_steps_since_the_checkpoint_alone(toy_config: MakeConfig, alone: Tensors, tmp_path: Path) -> None:
+    """Two launchers stand for two machines; the process of the second is killed, so the first knows of no failure of its own."""
     config = toy_config(tmp_path / "m.safetensors", steps=STEPS, tasks=TASKS, checkpoint_s=1e-9)
-    process = start(config, tmp_path, 2, "--max-restarts=1", "--monitor-interval=0.1")
-    assert process.stdout
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if found := re.match(r"step 4 pid (\d+)", line):
-            os.kill(int(found[1]), signal.SIGKILL)
-            break
-    printed = "".join(lines) + finish(process)
-    steps = [int(step) for step in re.findall(r"step (\d+) pid", printed)]
-    assert "said resumed at step" in printed
-    assert steps[:4] == [1, 2, 3, 4]
-    assert steps[4] in (4, 5)  # the checkpoint of step 4 may have been written before the end came
-    assert steps[5:] == list(range(steps[4] + 1, STEPS + 1))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free.getsockname()[1]}", "--rdzv-id=test"]
+    machines = [start(config, tmp_path, 1, "--nnodes=2", *meeting, "--max-restarts=1", "--monitor-interval=0.1") for _ in range(2)]
+    printed: queue.Queue[str] = queue.Queue()
+    readers = [threading.Thread(target=lambda machine=machine: [printed.put(line) for line in machine.stdout], daemon=True) for machine in machines]
+    for reader in readers:
+        reader.start()
+    lines, killed, deadline = [], False, time.monotonic() + 200
+    while any(reader.is_alive() for reader in readers) or not printed.empty():
+        assert time.monotonic() < deadline, "".join(lines)
+        try:
+            lines.append(printed.get(timeout=0.1))
+        except queue.Empty:
+            continue
+        if lines[-1].startswith("step 4 ") and not killed:
+            (other,) = re.findall(r"rank 1 pid (\d+)", "".join(lines))
+            os.kill(int(other), signal.SIGKILL)
+            killed = True
+    for machine in machines:
+        with machine:  # closes its pipe
+            assert machine.wait(60) == 0
+    told = "".join(lines)
+    resumed = int(re.findall(r"said resumed at step (\d+)", told)[0])
+    assert resumed >= 4
+    steps = [int(step) for step in re.findall(r"step (\d+) pid", told)]
+    assert steps[-(STEPS - resumed) :] == list(range(resumed + 1, STEPS + 1)) or resumed == STEPS
     assert_close(config.out, alone)
 
 
