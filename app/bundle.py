@@ -117,14 +117,15 @@ def take_over(store: "WordStore", words: Sequence[StoredWord], engines: "Sequenc
             )
         enrolled, names_here = store.words(), {word.info.word for word in words}
         others = [word for word in enrolled if word.info.word not in names_here]
-        kept, unknown = [], list(words)
+        kept, unknown = list[StoredWord](), list(words)
         for engine in engines:
             mine = [word for word in unknown if word.info.model_sha256 == engine.model.sha256]
             unknown = [word for word in unknown if word not in mine]
             bounds = SafeRange(engine.model) if mine else None
             for word in mine:
-                kept.append(_derived(engine, word))
-                check(engine, kept[-1], others, bounds)
+                derived = _derived(engine, word)
+                check(engine, derived, [*others, *kept], bounds)  # words of one bundle too must not be taken for each other
+                kept.append(derived)
         store.put(*kept, *unknown)
     return unknown
 

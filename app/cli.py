@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # a word that the terminal's encoding lacks is no error
         _log_to_stderr()
-        from app.verbs import run
+        from app.parser import run
 
         status = run(words)
         sys.stdout.flush()

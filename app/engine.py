@@ -49,11 +49,30 @@ class Engine:
 
         return self.backend.learn(self.encoder.encode(hearing(speech)))
 
-    def calibrate(self, shots: Sequence["Shot"]) -> "Calibration":
-        """Find how a word's raw scores are to be read; the word stays deployed, alone."""
+    def answers(self, shots: Sequence["Shot"]) -> list[NDArray[np.float32]]:
+        """Let a word hear its own utterances; the word stays deployed, alone.
+
+        Returns:
+            For each utterance float32 [T], the word's raw scores after each step.
+        """
+        self.backend.deploy([shots])
+        found = []
+        for shot in shots:
+            self.backend.reset()
+            found.append(self.backend.process(shot.inputs)[:, 0])
+        return found
+
+    def calibrate(self, shots: Sequence["Shot"], answers: Sequence[NDArray[np.float32]] | None = None) -> "Calibration":
+        """Find how a word's raw scores are to be read; the word stays deployed, alone.
+
+        Args:
+            shots: of the word.
+            answers: to its own utterances, where they are known already.
+        """
         from priming.calibration import calibrate
 
-        return calibrate(self.backend, self.model, shots, bank=self.bank)
+        own_raw = None if answers is None else [float(scores.max()) for scores in answers]
+        return calibrate(self.backend, self.model, shots, bank=self.bank, own_raw=own_raw)
 
     @cached_property
     def safe_range(self) -> "SafeRange":
@@ -80,23 +99,18 @@ class Engine:
 
         return stretch_maxima(self.backend, self.model, shots, self.bank)
 
-    def lag(self, shots: Sequence["Shot"], ends_s: Sequence[float]) -> float:
-        """Measure how long after the end of its utterances a word's score peaks; the word stays deployed, alone.
+    def lag(self, answers: Sequence[NDArray[np.float32]], ends_s: Sequence[float]) -> float:
+        """Measure how long after the end of its utterances a word's score peaks.
 
         Args:
-            shots: of the word.
+            answers: of the word to its utterances.
             ends_s: where the speech of each ends in what was heard.
 
         Returns:
             Seconds, the mean over the utterances, not negative.
         """
-        self.backend.deploy([shots])
-        lags = []
-        for shot, end_s in zip(shots, ends_s, strict=True):
-            self.backend.reset()
-            peak = int(np.argmax(self.backend.process(shot.inputs)[:, 0]))
-            lags.append((peak + 1) * self.step_s - end_s)
-        return max(0.0, float(np.mean(lags)))
+        peaks = [(int(np.argmax(scores)) + 1) * self.step_s for scores in answers]
+        return max(0.0, float(np.mean(np.subtract(peaks, ends_s))))
 
     def deploy(self, words: Sequence[StoredWord]) -> None:
         """Run the networks of these words, from rest."""

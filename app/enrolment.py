@@ -208,14 +208,15 @@ def describe(
         acceptance: when the word is accepted; whether the word itself passes is not checked.
     """
     learnt = fitting([shot for shot, _ in shots])
+    answers = engine.answers(learnt)
     info = WordInfo(
         word=word,
         model=engine.reference,
         model_sha256=engine.model.sha256,
         encoder_sha256=encoder_sha256(engine.model),
         created=created,
-        calibration=acceptance.apply(engine.calibrate(learnt), earlier),
-        lag_s=round(engine.lag(learnt, [about.end_s for _, about in shots]), 3),
+        calibration=acceptance.apply(engine.calibrate(learnt, answers), earlier),
+        lag_s=round(engine.lag(answers, [about.end_s for _, about in shots]), 3),
         shots=tuple(about for _, about in shots),
     )
     return StoredWord(info=info, shots=learnt)

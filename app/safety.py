@@ -59,10 +59,8 @@ def check(engine: Engine, word: StoredWord, others: Sequence[StoredWord], bounds
     """
     word.info.calibration.check()
     (bounds or engine.safe_range).check(word)
-    check_background(engine, word)
-    rivals = [other for other in others if other.info.word != word.info.word and other.info.model_sha256 == engine.model.sha256]
-    _check_answers(engine, word, rivals)
-    neighbour = nearest(engine, word, rivals)
+    check_answers(engine, word, others)
+    neighbour = nearest(engine, word, _rivals(engine, word, others))
     if neighbour is not None and neighbour.confusable:
         raise SafetyError(
             f"'{word.info.word}' was not kept: it would be taken for '{neighbour.word}' "
@@ -72,7 +70,28 @@ def check(engine: Engine, word: StoredWord, others: Sequence[StoredWord], bounds
     return neighbour
 
 
-def check_background(engine: Engine, word: StoredWord) -> None:
+def check_answers(engine: Engine, word: StoredWord, others: Sequence[StoredWord], refusal: str = "was not kept") -> None:
+    """Check what a word answers to at its threshold, besides itself; the backend is left with the word deployed.
+
+    Args:
+        engine: with the word's model.
+        word: with its calibration.
+        others: the enrolled words; those of other models and the word itself are left out.
+        refusal: what is told of a word that fails.
+
+    Raises:
+        SafetyError: background, or the utterance of another word.
+    """
+    check_background(engine, word, refusal)
+    _check_others(engine, word, _rivals(engine, word, others), refusal)
+
+
+def _rivals(engine: Engine, word: StoredWord, others: Sequence[StoredWord]) -> list[StoredWord]:
+    """Return the other words of the same model."""
+    return [other for other in others if other.info.word != word.info.word and other.info.model_sha256 == engine.model.sha256]
+
+
+def check_background(engine: Engine, word: StoredWord, refusal: str = "was not kept") -> None:
     """Check a word's false accepts on the background bank.
 
     Raises:
@@ -85,7 +104,7 @@ def check_background(engine: Engine, word: StoredWord) -> None:
     most = min((len(scores) + 1) // 2, most_accepts(rate * hours))
     if passed > most:
         raise SafetyError(
-            f"'{word.info.word}' was not kept: it fires {passed} times in {60 * hours:.0f} minutes of background, and at most {most} fit its rate; "
+            f"'{word.info.word}' {refusal}: it fires {passed} times in {60 * hours:.0f} minutes of background, and at most {most} fit its rate; "
             "say it again, choose a longer word, or give a higher --threshold or --false-accepts-per-hour"
         )
 
@@ -122,7 +141,7 @@ def nearest(engine: Engine, word: StoredWord, others: Sequence[StoredWord]) -> N
     return Neighbour(others[best].info.word, float(scores[best]), others[best].info.calibration.threshold)
 
 
-def _check_answers(engine: Engine, word: StoredWord, others: Sequence[StoredWord]) -> None:
+def _check_others(engine: Engine, word: StoredWord, others: Sequence[StoredWord], refusal: str) -> None:
     """Check that a word does not answer to utterances of other words.
 
     Raises:
@@ -136,6 +155,6 @@ def _check_answers(engine: Engine, word: StoredWord, others: Sequence[StoredWord
     worst, threshold = int(np.argmax(scores)), word.info.calibration.threshold
     if scores[worst] >= threshold:
         raise SafetyError(
-            f"'{word.info.word}' was not kept: it would also answer to '{heard[worst][0]}' (score {scores[worst]:.1f}, needs {threshold:.1f}); "
+            f"'{word.info.word}' {refusal}: it would also answer to '{heard[worst][0]}' (score {scores[worst]:.1f}, needs {threshold:.1f}); "
             "choose a word that sounds different, or give a higher --threshold or fewer --false-accepts-per-hour"
         )

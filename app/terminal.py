@@ -182,7 +182,7 @@ class LiveView:
 
 
 def show_enrolled(word: "StoredWord", new: int, neighbour: "Neighbour | None") -> None:
-    """Tell what was heard, how good it was, and what it may be taken for.
+    """Tell what was heard, how good it was, and which word is nearest.
 
     Args:
         word: as stored.
@@ -201,10 +201,7 @@ def show_enrolled(word: "StoredWord", new: int, neighbour: "Neighbour | None") -
         )
     out.print(table)
     if neighbour is not None:
-        text = Text("nearest word: ") + Text(neighbour.word, "bold") + Text(f", score {neighbour.score:.1f} (needs {neighbour.threshold:.1f})")
-        if neighbour.confusable:
-            text += Text("  would be taken for it: choose a word that sounds different", "yellow")
-        out.print(text)
+        out.print(Text("nearest word: ") + Text(neighbour.word, "bold") + Text(f", score {neighbour.score:.1f} (needs {neighbour.threshold:.1f})"))
     count = len(word.info.shots)
     out.print(Text("enrolled ", "green") + Text(word.info.word, "bold green") + Text(f" from {count} utterance{'s' if count > 1 else ''}", "green"))
 

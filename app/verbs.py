@@ -1,35 +1,20 @@
-"""The verbs of the command line and their options.
+"""The verbs of the command line; those of `app words` stand in `app.word_verbs`.
 
 Only signatures and help live here. What a verb does stands in `app.commands`, imported when it runs: `--help` must answer at once.
 """
 
-import importlib
-import os
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
-Call = Callable[[], None]
-
-INTERRUPTED = 130  # what the parser returns where it does not raise
+from app.options import PLAIN, Backend, Call, Data, Device, Json, Model, PerHour, Threshold, Word, Words
+from app.options import deferred as _deferred
+from app.word_verbs import words
 
 HELP = "Say it once: a spiking network learns a spoken command from one utterance and then listens for it."
-PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "context_settings": {"help_option_names": ["-h", "--help"]}}
 
 cli = typer.Typer(help=HELP, **PLAIN)
-words = typer.Typer(help="List, show, set, rename, remove, export, import and upgrade enrolled words.", invoke_without_command=True, **PLAIN)
 cli.add_typer(words, name="words")
-
-Word = Annotated[str, typer.Argument(metavar="WORD", help="The word; several in quotes.", show_default=False)]
-Words = Annotated[str | None, typer.Option("--words", metavar="DIR", help="Word store [default: SAYONCE_HOME, else the user's data folder].")]
-Model = Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="Primed model: embedding, mel, mel-distilled, board or a file.")]
-Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="Where the network runs: torch, fixed, nest or spinnaker.")]
-Device = Annotated[str | None, typer.Option("--device", metavar="ID", help="Microphone: number or name, as `app devices` shows.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-PerHour = Annotated[float | None, typer.Option("--false-accepts-per-hour", metavar="F", help="What the threshold aims at [default: 1].")]
-Threshold = Annotated[float | None, typer.Option("--threshold", metavar="T", help="Set the threshold by hand.")]
-Data = Annotated[str, typer.Option("--data", metavar="DIR", help="Folder of recordings.", show_default=False)]
 
 
 @cli.command()
@@ -87,6 +72,20 @@ def prime(
     asked |= {"evolve": evolve or None, "patience": patience}
     budget: dict[str, Any] = {"distil": distil, "minutes": minutes, "steps": steps, "resume": resume, "asked": asked, "settings": settings or []}
     return _deferred("prime", data=data, out=out, encoder=encoder, cell=cell, device=device, seed=seed, sources=sources, **budget)
+
+
+@cli.command()
+def manifest(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of recordings.", show_default=False)],
+    layout: Annotated[
+        str | None, typer.Option("--layout", metavar="PATTERN", help="Of the paths below DIR, without suffix [default: {word}/{speaker}_*].")
+    ] = None,
+    language: Annotated[str, typer.Option("--language", metavar="CODE", help="ISO 639-1, for the record.")] = "",
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of what is held back.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a manifest that is there.")] = False,
+) -> Call:
+    """Label a folder of recordings for priming: words and speakers to prime on, to validate on, and to test on."""
+    return _deferred("manifest", folder=folder, layout=layout, language=language, seed=seed, replace=replace)
 
 
 @cli.command()
@@ -185,81 +184,6 @@ def evaluate(
     return _deferred("evaluate", data=data, model=model, backend=backend, as_json=as_json, **options)
 
 
-@words.callback()
-def words_default(context: typer.Context) -> Call | None:
-    """List the words when no verb is given."""
-    if context.invoked_subcommand is None:
-        return _deferred("words", "list_words", words=None, as_json=False)
-    return None
-
-
-@words.command("list")
-def words_list(words: Words = None, as_json: Json = False) -> Call:
-    """List the enrolled words."""
-    return _deferred("words", "list_words", words=words, as_json=as_json)
-
-
-@words.command("show")
-def words_show(word: Word, words: Words = None, as_json: Json = False) -> Call:
-    """Show what is stored about a word."""
-    return _deferred("words", "show", word=word, words=words, as_json=as_json)
-
-
-@words.command("set")
-def words_set(word: Word, words: Words = None, per_hour: PerHour = None, threshold: Threshold = None) -> Call:
-    """Set when a word is accepted."""
-    return _deferred("words", "set_acceptance", word=word, words=words, per_hour=per_hour, threshold=threshold)
-
-
-@words.command("rename")
-def words_rename(
-    word: Word, new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)], words: Words = None
-) -> Call:
-    """Give a word another name."""
-    return _deferred("words", "rename", word=word, new=new, words=words)
-
-
-@words.command("remove")
-def words_remove(
-    names: Annotated[list[str], typer.Argument(metavar="WORD...", help="Words to forget.", show_default=False)], words: Words = None
-) -> Call:
-    """Forget words."""
-    return _deferred("words", "remove", names=names, words=words)
-
-
-@words.command("export")
-def words_export(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Bundle to write.", show_default=False)],
-    names: Annotated[list[str] | None, typer.Argument(metavar="WORD...", help="Words to put into it [default: all].", show_default=False)] = None,
-    words: Words = None,
-) -> Call:
-    """Write words into one file, for another machine."""
-    return _deferred("words", "export_words", file=file, names=names or [], words=words)
-
-
-@words.command("import")
-def words_import(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Bundle that `app words export` wrote.", show_default=False)],
-    words: Words = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="FILE", help="Model of your own that words were enrolled under.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace words of the same name.")] = False,
-    backend: Backend = "torch",
-) -> Call:
-    """Take over the words of a bundle, all of them or none."""
-    return _deferred("words", "import_words", file=file, words=words, model=model, replace=replace, backend=backend)
-
-
-@words.command("upgrade")
-def words_upgrade(
-    names: Annotated[list[str] | None, typer.Argument(metavar="WORD...", help="Words to learn anew [default: all].", show_default=False)] = None,
-    words: Words = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="Model to use [default: each word's own, as it is now].")] = None,
-    backend: Backend = "torch",
-) -> Call:
-    """Learn words anew under another model, from the utterances that were kept."""
-    return _deferred("words", "upgrade_words", names=names or [], words=words, model=model, backend=backend)
-
-
 @cli.command()
 def devices(
     levels: Annotated[bool, typer.Option("--levels", help="Measure each one's level for a second: say something.")] = False, as_json: Json = False
@@ -309,62 +233,3 @@ def _version(wanted: bool) -> None:
 @cli.callback()
 def common(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
     """Options of `app` itself."""
-
-
-def _deferred(command: str, function: str = "run", **options: Any) -> Call:
-    """Return the call of a verb, to be made outside the parser, which would answer interrupts and closed pipes in its own way."""
-
-    def call() -> None:
-        if command in ("enroll", "listen", "serve", "demo", "doctor", "evaluate_stream") or function in ("import_words", "upgrade_words"):
-            os.environ.setdefault("OMP_NUM_THREADS", "1")  # a step of a small network is over before a second thread has woken up
-        getattr(importlib.import_module(f"app.commands.{command}"), function)(**options)
-
-    return call
-
-
-def _help(arguments: Sequence[str]) -> str:
-    """Format the help of the verb that the arguments name.
-
-    The parser would first build validators for every option, which takes longer than everything else together.
-    """
-    command: Any = typer.main.get_command(cli)
-    context = command.context_class(command, info_name="app", **command.context_settings)
-    for argument in arguments:
-        if argument in getattr(command, "commands", {}):
-            command = command.commands[argument]
-            context = command.context_class(command, info_name=argument, parent=context, **command.context_settings)
-    return str(command.get_help(context))
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Parse the arguments and run the verb.
-
-    Args:
-        arguments: words after `app`.
-
-    Raises:
-        KeyboardInterrupt: the user interrupted; versions of the parser differ in how they tell it.
-
-    Returns:
-        The exit status; 2 after a usage error, which is told in one line on stderr.
-    """
-    from app.cli import complain
-
-    if not {"-h", "--help"}.isdisjoint(arguments):
-        print(_help(arguments))
-        return 0
-    try:
-        chosen = cli(args=list(arguments), prog_name="app", standalone_mode=False)
-    except typer.Abort:
-        raise KeyboardInterrupt from None
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # the one thing that usage errors of all versions of the parser share
-            raise
-        context = getattr(error, "ctx", None)
-        complain(f"{error.format_message()} See {context.command_path if context else 'app'} --help.")
-        return 2
-    if chosen == INTERRUPTED:
-        raise KeyboardInterrupt
-    if callable(chosen):  # else the parser did what was asked for, such as showing the version
-        chosen()
-    return 0

@@ -1,11 +1,13 @@
 """What enrolments do to the network and to false accepts: the figures that the bounds of safe learning rest on.
 
-    python benchmarks/safe_learning.py --data DIR [--model embedding] [--utterances 64] [--json]
+    python benchmarks/safe_learning.py --data DIR [--model embedding] [--utterances 64] [--background] [--json]
 
 Enrolls utterances of validation words, half of them said in isolation and half cut from sentences, each as a word of its own. Prints by how much the
-weights change, what the changed networks do on background (`app.safe_range`), how many words the checks of `app enroll` would refuse, how often a
-word answers to an utterance of another word, and how many false accepts words have on the half of the background bank that they were not calibrated
-on, over the number that their threshold aims at, with a bootstrap interval over words.
+weights change, what the changed networks do on background (`app.safe_range`), how many words the checks of `app enroll` would refuse, and how often a
+word answers to an utterance of another word. Then how many false accepts words have on the part of the background bank that they were not calibrated
+on, over the number that their threshold aims at: one half of it, and a tenth of it. With `--background` also on all speech and noise of the role
+validation, at many levels (a word that is really said there is no false accept), and how many utterances by other speakers words miss at
+these thresholds. Intervals are bootstraps over words.
 """
 
 import json
@@ -22,12 +24,19 @@ from app.enrolment import judge
 from app.safe_range import SafeRange, SafetyError
 from app.safety import most_accepts
 from app.store import StoredWord, WordInfo, now
+from app.stream_evaluation import encode
 from audio.errors import AudioError
 from hardware import Shot
-from priming.calibration import Calibration, Tail, fit_tail, pieces, stretch_s, stretches
+from priming.calibration import LARGEST, STRETCH_MS, Calibration, pieces, stretch_s, stretches
 from priming.corpus import load, role_clips
+from priming.detection import LATE_S
+from priming.episodes import hearing
+from priming.streams import background_scenes, role_background
+from priming.tail import Tail, fit_tail
 
-RATES = (1.0, 3.0, 10.0)  # false accepts an hour that are aimed at
+RATES = (0.5, 1.0, 5.0, 10.0)  # false accepts an hour that are aimed at
+PARTS = (2, 10)  # of the bank, of which one is held out
+OTHERS = 6  # utterances of a word by other speakers, at most
 PERCENTILES = (0, 50, 95, 100)
 SETS = ("isolated", "connected")
 AT_ONCE = 40  # clips that are scored together
@@ -68,25 +77,61 @@ def score(engine: Engine, clips: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate([engine.backend.score(list(clips[first : first + AT_ONCE])) for first in groups]).astype(np.float64)
 
 
-def thresholds(in_pieces: NDArray[np.float64], in_stretches: NDArray[np.float64], seconds: float, per_hour: float) -> NDArray[np.float64]:
-    """Place raw thresholds [W] as `priming.calibration` does."""
+def thresholds(in_pieces: NDArray[np.float64], in_stretches: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
+    """Place raw thresholds [rates, W] as `priming.calibration` does."""
     low, high = np.quantile(in_pieces, (0.5, 0.9), axis=0)
     scale = np.maximum(high - low, 1e-3)
-    scaled = (in_stretches - low) / scale
-    found: NDArray[np.float64] = low + scale * [fit_tail(scaled[:, w], seconds).threshold(per_hour) for w in range(len(low))]
+    scaled, end = (in_stretches - low) / scale, (LARGEST - low) / scale
+    tails = [fit_tail(scaled[:, w], seconds, float(end[w])) for w in range(len(low))]
+    found: NDArray[np.float64] = low + scale * np.array([[tail.threshold(rate) for tail in tails] for rate in RATES])
     return found
 
 
-def held_out(in_pieces: NDArray[np.float64], in_stretches: NDArray[np.float64], seconds: float, per_hour: float) -> dict[str, Any]:
-    """Calibrate on either half of the bank and count false accepts on the other."""
-    accepts, hours = np.zeros(in_stretches.shape[1]), 0.0
-    for half in (0, 1):
-        limit = thresholds(in_pieces[half::2], in_stretches[half::2], seconds, per_hour)
-        accepts += (in_stretches[1 - half :: 2] >= limit).sum(0)
-        hours += len(in_stretches[1 - half :: 2]) * seconds / 3600
-    rng, over = np.random.default_rng(0), accepts / (per_hour * hours)
-    drawn = [float(over[rng.integers(0, len(over), len(over))].mean()) for _ in range(1000)]
-    return {"aimed": per_hour, "measured_over_aimed": float(over.mean()), "interval": np.quantile(drawn, (0.025, 0.975)).round(2).tolist()}
+def over_aimed(accepts: NDArray[np.int64], hours: NDArray[np.float64] | float) -> list[dict[str, Any]]:
+    """Compare false accepts [rates, W] in so many hours with the rates aimed at."""
+    found = []
+    for rate, over in zip(RATES, accepts / hours / np.array(RATES)[:, None], strict=True):
+        rng = np.random.default_rng(0)
+        drawn = [float(over[rng.integers(0, len(over), len(over))].mean()) for _ in range(1000)]
+        found.append({"aimed": rate, "measured_over_aimed": float(over.mean()), "interval": np.quantile(drawn, (0.025, 0.975)).round(2).tolist()})
+    return found
+
+
+def held_out(in_pieces: NDArray[np.float64], in_stretches: NDArray[np.float64], seconds: float, parts: int) -> list[dict[str, Any]]:
+    """Calibrate on all parts of the bank but one and count false accepts on that one, for each in turn."""
+    accepts = np.zeros((len(RATES), in_stretches.shape[1]), np.int64)
+    piece, stretch = (np.arange(len(heard)) % parts for heard in (in_pieces, in_stretches))
+    for part in range(parts):
+        limits = thresholds(in_pieces[piece != part], in_stretches[stretch != part], seconds)
+        accepts += (in_stretches[stretch == part] >= limits[:, None]).sum(1)
+    return over_aimed(accepts, len(in_stretches) * seconds / 3600)
+
+
+def in_background(engine: Engine, words: list[StoredWord], data: Path, limits: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Count false accepts in the background of the role validation, cut into stretches as long as those of the bank."""
+    heard = encode(engine.encoder, background_scenes(role_background(data, "validation"), None, None, 0))
+    spikes, steps = np.concatenate(list(heard.blocks())), round(STRETCH_MS / 1000 / engine.step_s)
+    clips = spikes[: len(spikes) // steps * steps].reshape(-1, steps, spikes.shape[1])
+    scores, starts = score(engine, clips), np.arange(len(clips)) * STRETCH_MS / 1000
+    names, free = np.array([word.info.word for word in words]), np.ones(scores.shape, bool)
+    for said in heard.truth:
+        around = (starts + STRETCH_MS / 1000 > said.start_s) & (starts < said.end_s + LATE_S)
+        free[np.ix_(around, names == said.word)] = False
+    accepts = np.stack([((scores >= limit) & free).sum(0) for limit in limits])
+    return over_aimed(accepts, free.sum(0) * STRETCH_MS / 3.6e6)
+
+
+def misses(engine: Engine, words: list[StoredWord], data: Path, limits: NDArray[np.float64]) -> list[float]:
+    """Return the share of utterances by other speakers that words miss, for each rate."""
+    clips = {clip.key: clip for subset in SETS for clip in role_clips(data, "validation", subset)}
+    rng, missed = np.random.default_rng(0), []
+    for w, word in enumerate(track(words, description="utterances", transient=True)):
+        speaker = clips[word.info.shots[0].source].speaker
+        said = [clip for clip in clips.values() if clip.word == word.info.word and clip.speaker != speaker]
+        engine.deploy([word])
+        for k in rng.permutation(len(said))[:OTHERS].tolist():
+            missed.append(engine.backend.score([engine.encoder.encode(hearing(load(said[k])))])[0, 0] < limits[:, w])
+    return [float(share) for share in np.mean(missed, axis=0)]
 
 
 def refusals(words: list[StoredWord], bounds: SafeRange) -> int:
@@ -104,6 +149,7 @@ def main(
     data: Annotated[Path, typer.Option(help="folder with manifest.csv")],
     model: str = "embedding",
     utterances: Annotated[int, typer.Option(min=4)] = 64,
+    background: Annotated[bool, typer.Option("--background", help="count false accepts in the role's speech and noise too")] = False,
     seed: int = 0,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -115,7 +161,8 @@ def main(
     in_pieces, in_stretches = score(engine, pieces(engine.model)), score(engine, stretches(engine.model))
     shots: list[Shot] = [word.shots[0] for word in words]
     answers = engine.backend.score([shot.inputs for shot in shots])  # [utterances, words]
-    limit = thresholds(in_pieces, in_stretches, seconds, 1.0)
+    limits = thresholds(in_pieces, in_stretches, seconds)
+    limit = limits[RATES.index(1.0)]
     other = np.array([[a.info.word != b.info.word for b in words] for a in words])
     most = most_accepts(len(in_stretches) * seconds / 3600)
     result: dict[str, Any] = {
@@ -130,8 +177,11 @@ def main(
         "more_accepts_than_fit": int(((in_stretches >= limit).sum(0) > most).sum()),
         "answers_to_another_word": float((answers >= limit)[other].mean()),
         "pairs": int(other.sum()),
-        "held_out": [held_out(in_pieces, in_stretches, seconds, rate) for rate in RATES],
+        **{f"held_out_one_of_{parts}": held_out(in_pieces, in_stretches, seconds, parts) for parts in PARTS},
     }
+    if background:
+        result["background"] = in_background(engine, words, data, limits)
+        result["missed"] = misses(engine, words, data, limits)
     if as_json:
         print(json.dumps(result))
         return

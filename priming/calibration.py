@@ -137,7 +137,7 @@ def scale_deployed(backend: Backend, model: "PrimedModel", heard: Sequence[Heard
     """
     if heard is not None and isinstance(backend, HearsOnce):
         return _scales(_checked(np.concatenate([backend.score_heard(group) for group in heard]).astype(np.float64)))
-    return _scales(_score(backend, list(pieces(model))))
+    return _scales(_score(backend, list(pieces(model)), 1))
 
 
 def _scales(maxima: NDArray[np.float64]) -> list[Scale]:
@@ -164,7 +164,12 @@ def calibrate_words(backend: Backend, model: "PrimedModel", words: Sequence[Sequ
     """
     check_rate(per_hour)
     backend.deploy(words)
-    return _calibrated(backend, model, words, per_hour, _score(backend, list(pieces(model))), _score(backend, list(stretches(model))))
+    return _calibrated(backend, model, words, per_hour, *_in_bank(backend, model, len(words)))
+
+
+def _in_bank(backend: Backend, model: "PrimedModel", words: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Score the bank for so many deployed words: the largest raw scores in pieces [P, W] and in stretches [S, W]."""
+    return _score(backend, list(pieces(model)), words), _score(backend, list(stretches(model)), words)
 
 
 def _calibrated(
@@ -174,10 +179,14 @@ def _calibrated(
     per_hour: float,
     in_pieces: NDArray[np.float64],
     in_stretches: NDArray[np.float64],
+    own_raw: Sequence[float] | None = None,
 ) -> list[Calibration]:
     """Calibrate the deployed words from their largest raw scores in pieces [P, W] and in stretches [S, W] of the bank."""
     scales = _scales(in_pieces)
-    heard = _score(backend, [shot.inputs for shots in words for shot in shots])  # [shots of all words, W]
+    if own_raw is None:
+        heard = _score(backend, [shot.inputs for shots in words for shot in shots], len(words))  # [shots of all words, W]
+    else:  # of one word
+        heard = _checked(np.array(own_raw, np.float64)[:, None])
     found, first = [], 0
     for w, (shots, scale) in enumerate(zip(words, scales, strict=True)):
         tail = fit_tail((in_stretches[:, w] - scale.offset) / scale.scale, stretch_s(model), scale.normalise(LARGEST))
@@ -188,7 +197,12 @@ def _calibrated(
 
 
 def calibrate(
-    backend: Backend, model: "PrimedModel", shots: Sequence[Shot], per_hour: float = DEFAULT_PER_HOUR, bank: "Bank | None" = None
+    backend: Backend,
+    model: "PrimedModel",
+    shots: Sequence[Shot],
+    per_hour: float = DEFAULT_PER_HOUR,
+    bank: "Bank | None" = None,
+    own_raw: Sequence[float] | None = None,
 ) -> Calibration:
     """Calibrate one word, whether or not it stands out from background; it stays deployed, alone.
 
@@ -198,6 +212,7 @@ def calibrate(
         shots: of the word.
         per_hour: false accepts to aim at.
         bank: of the model, so that what words share hears it once for all of them; the result is the same to the last bit.
+        own_raw: largest raw score of the word for each of its utterances, where that is known already.
 
     Returns:
         The calibration.
@@ -205,12 +220,14 @@ def calibrate(
     Raises:
         CalibrationError: a score is no number, or a rate that the bank says nothing about.
     """
-    if bank is None or not isinstance(backend, HearsOnce):
-        return calibrate_words(backend, model, [shots], per_hour)[0]
     check_rate(per_hour)
-    in_pieces, in_stretches = bank.maxima(backend, shots)
-    backend.deploy([shots])
-    return _calibrated(backend, model, [shots], per_hour, _checked(in_pieces), _checked(in_stretches))[0]
+    if bank is None or not isinstance(backend, HearsOnce):
+        backend.deploy([shots])
+        in_pieces, in_stretches = _in_bank(backend, model, 1)
+    else:
+        in_pieces, in_stretches = map(_checked, bank.maxima(backend, shots))
+        backend.deploy([shots])
+    return _calibrated(backend, model, [shots], per_hour, in_pieces, in_stretches, own_raw)[0]
 
 
 def stretch_maxima(backend: Backend, model: "PrimedModel", shots: Sequence[Shot], bank: "Bank | None" = None) -> NDArray[np.float64]:
@@ -230,7 +247,7 @@ def stretch_maxima(backend: Backend, model: "PrimedModel", shots: Sequence[Shot]
     """
     if bank is None or not isinstance(backend, HearsOnce):
         backend.deploy([shots])
-        return _score(backend, list(stretches(model)))[:, 0]
+        return _score(backend, list(stretches(model)), 1)[:, 0]
     return _checked(bank.maxima(backend, shots)[1])[:, 0]
 
 
@@ -257,16 +274,14 @@ def _cut(background: NDArray[np.uint8], steps: int) -> Clips:
 
 
 def groups(clips: int, words: int = 1) -> list[slice]:
-    """Divide clips into what is scored together: one alone, then a few at a time where there are many words."""
+    """Divide clips into what is scored together: fewer at a time where there are many words."""
     group = max(8, AT_ONCE // max(1, words))
-    return [slice(0, 1), *(slice(first, first + group) for first in range(1, clips, group))]
+    return [slice(first, first + group) for first in range(0, clips, group)]
 
 
-def _score(backend: Backend, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-    """Score clips and check the scores: [clips, W]."""
-    first = backend.score(clips[:1])
-    rest = [backend.score(clips[part]) for part in groups(len(clips), first.shape[1])[1:]]
-    return _checked(np.concatenate([first, *rest]).astype(np.float64))
+def _score(backend: Backend, clips: Sequence[NDArray[np.uint8]], words: int) -> NDArray[np.float64]:
+    """Score clips for so many deployed words and check the scores: [clips, W]."""
+    return _checked(np.concatenate([backend.score(clips[part]) for part in groups(len(clips), words)]).astype(np.float64))
 
 
 def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -177,8 +177,7 @@ def _description(word: StoredWord, new: int, neighbour: Neighbour | None) -> dic
     """Describe an enrolment for JSON."""
     nearest_word = None
     if neighbour is not None:
-        score, threshold = round(neighbour.score, 4), neighbour.threshold
-        nearest_word = {"word": neighbour.word, "score": score, "threshold": threshold, "confusable": neighbour.confusable}
+        nearest_word = {"word": neighbour.word, "score": round(neighbour.score, 4), "threshold": neighbour.threshold}
     return {
         "word": word.info.word,
         "shots": len(word.info.shots),

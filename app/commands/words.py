@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.enrolment import KEPT, Acceptance
-from app.errors import AppError
+from app.errors import AppError, StoreError
 from app.names import clean
 from app.store import StoredWord, WordStore
 
@@ -93,16 +93,45 @@ def acceptance(calibration: "Calibration") -> "RenderableType":
 
 
 def set_acceptance(word: str, words: str | None, per_hour: float | None, threshold: float | None) -> None:
-    """Set when a word is accepted, from what was measured when it was enrolled."""
+    """Set when a word is accepted, from what was measured when it was enrolled, and check what it then answers to."""
     wanted, store = Acceptance(per_hour, threshold), WordStore(words)
     if wanted == KEPT:
         raise AppError("nothing to set; give --false-accepts-per-hour or --threshold")
+    before, found = store.contents(word), store.require(word)
+    earlier, calibration = found.info.calibration, wanted.apply(found.info.calibration)
+    calibration.check()
+    changed = StoredWord(info=found.info.model_copy(update={"calibration": calibration}), shots=found.shots)
+    harmless = calibration.threshold >= earlier.threshold and calibration.per_hour is None  # it fires less, and no rate is stated anew
+    engine = None if harmless else _engine_of(found)
     with store.locked():
-        found = store.require(word)
-        calibration = wanted.apply(found.info.calibration)
-        calibration.check()
-        info = found.info.model_copy(update={"calibration": calibration})
-        store.put(StoredWord(info=info, shots=found.shots))
+        if store.contents(word) != before:
+            raise StoreError(f"'{found.info.word}' was changed by another program meanwhile; try again")
+        if engine is not None:
+            from app.safety import check_answers
+
+            check_answers(engine, changed, store.words(), "was not changed")
+        store.put(changed)
+    if calibration.threshold < calibration.tail.level:  # set by hand: no rate is aimed at there
+        log.warning("'%s' now fires more than %.0f times an hour on background", found.info.word, calibration.tail.per_hour)
+
+
+def _engine_of(word: StoredWord) -> "Engine | None":
+    """Load the model that a word was enrolled under; None, with a warning, where it is not here."""
+    from app.engine import open_engine
+    from priming.errors import ModelError
+    from priming.model import load_model
+
+    try:
+        here = load_model(word.info.model, check_shapes=False).sha256 == word.info.model_sha256
+    except ModelError:
+        here = False
+    if here:
+        return open_engine(word.info.model, "torch")
+    log.warning(
+        "'%s' is not checked against background and other words: the model that it was enrolled under (%s) is not here",
+        *(word.info.word, word.info.model),
+    )
+    return None
 
 
 def rename(word: str, new: str, words: str | None) -> None:

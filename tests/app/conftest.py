@@ -1,10 +1,11 @@
 """What the tests of the command line share: a small network that was never primed, made-up shots, and recordings of the demo's voices."""
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncClient
+from wyoming.event import Event
+from wyoming.ping import Ping, Pong
+from wyoming.wake import Detection
 
 from app.cli import main
 from app.engine import Engine
+from app.live import Listener
+from app.server import WakeServer
 from app.store import ShotInfo, StoredWord, WordInfo
 from audio.files import read_audio, write_wav
 from hardware import Shot
-from priming.calibration import Calibration, Tail
+from priming.calibration import Calibration
+from priming.tail import Tail
 
 VOICES = Path(__file__).resolve().parents[2] / "app" / "demo_voices"
 SHA = "0" * 64
@@ -208,3 +217,73 @@ def tone_stream() -> NDArray[np.float32]:
         span = (time >= start) & (time < end)
         sound[span] += sign * (0.3 * np.abs(np.sin(2 * np.pi * 120 * time[span]))).astype(np.float32)
     return sound
+
+
+class Wyoming:
+    """A Wyoming server on the made-up network, and what a client does with it.
+
+    Attributes:
+        words: "lights on" and "radio".
+    """
+
+    def __init__(self, words: Any) -> None:
+        self.words = words
+
+    def run(self, scenario: Callable[[str], Coroutine[Any, Any, None]], words: Any = None, **limits: int) -> None:
+        """Serve, and play a scenario against the server; fails where the scenario takes two minutes."""
+
+        async def main() -> None:
+            async with WakeServer(words or self.words, **limits).open("tcp://127.0.0.1:0") as uri, asyncio.timeout(120):
+                await scenario(uri)
+
+        asyncio.run(main())
+
+    @staticmethod
+    def pcm(sound: NDArray[np.float32], width: int = 2, channels: int = 1) -> bytes:
+        """Encode sound as signed integers of a width, or unsigned bytes."""
+        many = np.repeat(sound[:, None].astype(np.float64), channels, 1)
+        if width == 1:
+            return (np.round(many * 127) + 128).astype(np.uint8).tobytes()
+        if width == 3:
+            return (np.round(many * (2**23 - 1)).astype("<i4")[..., None].view(np.uint8).reshape(-1, 4)[:, :3]).tobytes()
+        return np.round(many * (2 ** (8 * width - 1) - 1)).astype(f"<i{width}").tobytes()
+
+    @staticmethod
+    async def stream(
+        client: AsyncClient, data: bytes, rate: int = 16_000, width: int = 2, channels: int = 1, size: int = 4096, stamped: bool = True
+    ) -> None:
+        await client.write_event(AudioStart(rate, width, channels, timestamp=0).event())
+        for first in range(0, len(data), size):
+            at = round(1000 * (first + size) / (rate * width * channels)) if stamped else None
+            await client.write_event(AudioChunk(rate, width, channels, data[first : first + size], timestamp=at).event())
+        await client.write_event(AudioStop().event())
+
+    @staticmethod
+    async def answers(client: AsyncClient, until: Callable[[Event], bool] | None = None, seconds: float = 60.0) -> list[Event]:
+        """Collect events until one, or until nothing more comes."""
+        found: list[Event] = []
+        while True:
+            try:
+                event = await asyncio.wait_for(client.read_event(), seconds)
+            except TimeoutError:
+                return found
+            if event is None:
+                return found
+            found.append(event)
+            if until is not None and until(event):
+                return found
+
+    @staticmethod
+    async def said(client: AsyncClient, sound: NDArray[np.float32], **options: Any) -> list[str]:
+        """Stream a sound and return the words told; a ping afterwards marks the end of the answers."""
+        await Wyoming.stream(client, Wyoming.pcm(sound, options.get("width", 2), options.get("channels", 1)), **options)
+        await client.write_event(Ping("end").event())
+        events = await Wyoming.answers(client, lambda event: Pong.is_type(event.type))
+        return [str(Detection.from_event(event).name) if Detection.is_type(event.type) else event.type for event in events[:-1]]
+
+
+@pytest.fixture
+def wyoming(new_word: Callable[..., StoredWord], tone_engine: Any) -> Wyoming:
+    """A server with two words on the made-up network."""
+    listener = Listener([new_word("lights on", threshold=2.5), new_word("radio", threshold=2.5)], engine=tone_engine())
+    return Wyoming(SimpleNamespace(listener=listener, names=["lights on", "radio"], changed=lambda: False))

@@ -149,6 +149,18 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
         write_bundle(tmp_path / "b", [new_word("lamp"), new_word("radio")])
 
 
+def test_words_of_one_bundle_that_would_be_taken_for_each_other_are_refused(cli: Cli, tmp_path: Path, tiny_model: Path) -> None:
+    assert cli("enroll", "connect", "--from", RECORDING, "--model", tiny_model)[0] == 0
+    stored = WordStore().require("connect")
+    twin = stored.model_copy(update={"info": stored.info.model_copy(update={"word": "twin"})})
+    write_bundle(tmp_path / "twins", [stored, twin])
+    other = tmp_path / "other"
+    status, out, err = cli("words", "import", tmp_path / "twins", "--words", other, "--model", tiny_model)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "'twin' was not kept: it would also answer to 'connect'" in err
+    assert WordStore(other).words() == []
+
+
 def test_a_word_of_a_model_that_is_here_is_checked_and_names_the_model_of_this_machine(cli: Cli, tmp_path: Path, tiny_model: Path) -> None:
     assert cli("enroll", "connect", "--from", RECORDING, "--model", tiny_model)[0] == 0
     stored = WordStore().require("connect")

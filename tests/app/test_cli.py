@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app import verbs
+from app import parser, verbs
 from app.cli import main
 from app.errors import AppError
 
@@ -124,7 +124,7 @@ def test_an_interrupt_while_importing_is_quiet(cli: Cli, monkeypatch: pytest.Mon
     real = builtins.__import__
 
     def interrupted(name: str, *rest: object, **options: object) -> object:
-        if name == "app.verbs":
+        if name == "app.parser":
             raise KeyboardInterrupt
         return real(name, *rest, **options)  # type: ignore[arg-type]
 
@@ -150,7 +150,7 @@ def test_an_interrupt_that_an_extension_turned_into_an_import_error_is_quiet(cli
         except KeyboardInterrupt as interrupt:
             raise ImportError("initialization failed") from interrupt
 
-    monkeypatch.setattr(verbs, "run", run)
+    monkeypatch.setattr(parser, "run", run)
     assert cli("listen") == (0, "", "")
     assert cli("enroll", "lamp") == (130, "", "")
 

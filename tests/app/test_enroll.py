@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from app import enroll
 from app.store import WordStore
 from audio.files import write_wav
-from priming import calibration as calibrating
-from priming.calibration import Calibration
 
 Cli = Callable[..., tuple[int, str, str]]
 VOICES = Path(__file__).resolve().parents[2] / "app" / "demo_voices"
@@ -87,53 +85,6 @@ def test_shots_add_up_and_can_be_replaced(cli: Cli, tiny_model: Path) -> None:
     assert len(WordStore().require("connect").shots) == 3
     assert json.loads(cli("enroll", "connect", "--from", RECORDING, "--replace", *options)[1])["shots"] == 1
     assert len(WordStore().require("connect").shots) == 1
-
-
-def calibration() -> Calibration:
-    return WordStore().require("connect").info.calibration
-
-
-def test_a_rate_is_aimed_at_and_kept_when_shots_are_added(cli: Cli, tiny_model: Path) -> None:
-    options = ["enroll", "connect", "--from", RECORDING, "--model", tiny_model]
-    assert json.loads(cli(*options, "--json")[1])["false_accepts_per_hour"] == 1.0
-    first = calibration()
-    assert json.loads(cli(*options, "--replace", "--false-accepts-per-hour", "7", "--json")[1])["false_accepts_per_hour"] == 7.0
-    assert calibration().threshold < first.threshold
-    cli(*options)
-    assert calibration().per_hour == 7.0
-    assert len(calibration().own) == 2
-    cli(*options, "--false-accepts-per-hour", "1")
-    assert calibration().per_hour == 1.0
-
-
-def test_a_threshold_set_by_hand_is_kept_when_shots_are_added(cli: Cli, tiny_model: Path) -> None:
-    options = ["enroll", "connect", "--from", RECORDING, "--model", tiny_model]
-    told = json.loads(cli(*options, "--threshold", "1.25", "--json")[1])
-    assert (told["threshold"], told["false_accepts_per_hour"]) == (1.25, None)
-    cli(*options)
-    assert (calibration().threshold, calibration().per_hour) == (1.25, None)
-    cli(*options, "--replace")
-    assert calibration().per_hour == 1.0
-
-
-@pytest.mark.parametrize(
-    "options",
-    [["--threshold", "1e9"], ["--threshold", "0.5"], ["--false-accepts-per-hour", "0"], ["--threshold", "2", "--false-accepts-per-hour", "2"]],
-)
-def test_an_acceptance_that_cannot_be_is_refused_and_nothing_is_stored(cli: Cli, tiny_model: Path, options: list[str]) -> None:
-    status, out, err = cli("enroll", "connect", "--from", RECORDING, "--model", tiny_model, *options)
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert WordStore().words() == []
-
-
-def test_a_word_that_does_not_stand_out_is_refused_with_the_remedy(cli: Cli, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted = calibrating.fit_tail
-    monkeypatch.setattr(calibrating, "fit_tail", lambda maxima, stretch_s: fitted(maxima + 1000, stretch_s))  # fires on everything
-    status, out, err = cli("enroll", "connect", "--from", RECORDING, "--model", tiny_model)
-    assert (status, out) == (2, "")
-    assert "does not stand out from background" in err
-    assert "--false-accepts-per-hour" in err
-    assert WordStore().words() == []
 
 
 def test_a_word_of_another_model_is_refused_unless_replaced(cli: Cli, tiny_model: Path, new_word: Callable[..., object]) -> None:

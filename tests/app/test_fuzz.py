@@ -20,8 +20,8 @@ from wyoming.event import Event
 
 from app.bundle import read_bundle, take_over, write_bundle
 from app.errors import StoreError
-from app.server import Client
 from app.store import StoredWord, WordStore, encode, read_word
+from app.wake_client import Client
 from app.wire import ProtocolError, Sound
 from audio.errors import AudioError
 from audio.files import file_blocks, read_audio, write_wav

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import app.commands.words
-import app.verbs  # noqa: F401 - not to be imported again by every program that is killed
+import app.parser  # noqa: F401 - not to be imported again by every program that is killed
 from app import enrolment, safety
 from app.bundle import read_bundle, take_over, write_bundle
 from app.cli import main
@@ -177,8 +177,9 @@ class Scene:
             engine: Any = SimpleNamespace(
                 reference="embedding",
                 model=SimpleNamespace(sha256=self.words[0].info.model_sha256, weights={}),
-                calibrate=lambda shots: self.words[0].info.calibration.model_copy(update={"own": (4.5,) * len(shots)}),
-                lag=lambda shots, ends: 0.0,
+                answers=list,
+                calibrate=lambda shots, answers: self.words[0].info.calibration.model_copy(update={"own": (4.5,) * len(shots)}),
+                lag=lambda answers, ends: 0.0,
             )
             return lambda: print(store_shots(engine, store, "lamp", [self.new_shot])[0].info.word)
         if name == "import":

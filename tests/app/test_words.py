@@ -56,7 +56,7 @@ def test_show_tells_where_the_threshold_lies(cli: Cli) -> None:
 
 
 def test_set_a_rate_or_a_threshold(cli: Cli, store: WordStore) -> None:
-    assert cli("words", "set", "lights on", "--false-accepts-per-hour", "3") == (0, "", "")
+    assert cli("words", "set", "lights on", "--false-accepts-per-hour", "3")[:2] == (0, "")
     found = store.require("lights on")
     assert found.info.calibration.per_hour == 3.0
     assert found.info.calibration.threshold == pytest.approx(1.5 + 0.3 / 0.1 * (1 - 20**-0.1))
@@ -67,7 +67,7 @@ def test_set_a_rate_or_a_threshold(cli: Cli, store: WordStore) -> None:
     assert "3.75  threshold: set by hand, less than 0.01 false accepts an hour" in out
     cli("words", "set", "lights on", "--threshold", "2.5")
     assert "2.50  threshold: set by hand, about 1 false accepts an hour" in cli("words", "show", "lights on")[1]
-    cli("words", "set", "lights on", "--threshold", "1.2")
+    assert "'lights on' now fires more than 60 times an hour on background" in cli("words", "set", "lights on", "--threshold", "1.2")[2]
     assert "1.20  threshold: set by hand, more than 60 false accepts an hour" in cli("words", "show", "lights on")[1]
 
 

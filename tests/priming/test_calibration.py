@@ -6,8 +6,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from audio.encoder import MelEncoderConfig
@@ -15,23 +13,19 @@ from hardware.backend import Backend, Shot
 from priming.calibration import (
     DEFAULT_PER_HOUR,
     PIECES,
-    PRIOR_SPREAD,
     SMALLEST_SCALE,
-    START_PER_HOUR,
     Calibration,
     Scale,
-    Tail,
     calibrate,
     calibrate_words,
-    fit_tail,
     scale_deployed,
 )
 from priming.errors import CalibrationError
 from priming.model import ModelConfig, PrimedModel
+from priming.tail import Tail
 from snn.config import LearnerConfig
 
 STEPS = 80  # of a piece: 1.6 s in steps of 20 ms
-STRETCH_S = 6.4
 COUNT = 11  # pieces of the small bank
 TAIL = Tail(level=2.0, per_hour=60.0, spread=0.5, shape=-0.1, highest=3.1, minutes=40.0)
 CALIBRATION = Calibration(offset=0.0, scale=1.0, threshold=3.0, per_hour=1.0, tail=TAIL, own=(4.5, 5.0))
@@ -128,59 +122,6 @@ def test_a_silent_bank_gives_a_threshold_above_it(model: PrimedModel) -> None:
 def test_a_network_that_answers_with_no_number_is_refused(model: PrimedModel) -> None:
     with pytest.raises(CalibrationError, match="record the word again"):
         calibrate_words(cast(Backend, Counting()), model, [[utterance(1)]] * 4)
-
-
-def maxima(rng: np.random.Generator, stretches: int, level: float, spread: float) -> NDArray[np.float64]:
-    """Largest of the scores of a Poisson process in each stretch; scores over `level` come 60 times an hour."""
-    per_hour = rng.exponential(size=stretches) * 3600 / STRETCH_S  # of the level that is the largest
-    return np.asarray(level + 10 * spread * (1 - (START_PER_HOUR / per_hour) ** -0.1))
-
-
-def rates_at(thresholds: NDArray[np.float64], level: float, spread: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """How often an hour the scores of this process pass thresholds."""
-    return np.asarray(START_PER_HOUR * np.maximum(0.0, 1 - 0.1 * (thresholds - level) / spread) ** 10)
-
-
-@pytest.mark.parametrize("level", [1.2, 2.0, 4.0])
-@pytest.mark.parametrize("aimed", [0.5, 1.0, 2.0, 5.0])
-def test_the_rate_that_is_aimed_at_holds_for_a_known_tail(level: float, aimed: float) -> None:
-    rng = np.random.default_rng(0)
-    spreads = PRIOR_SPREAD * rng.uniform(0.8, 1.25, 500)  # of words: alike, but not the same
-    thresholds = np.array([fit_tail(maxima(rng, 400, level, spread), STRETCH_S).threshold(aimed) for spread in spreads])
-    rates = rates_at(thresholds, level, spreads)
-    assert 0.5 < rates.mean() / aimed < 2.0  # pooled over words, as false accepts are
-    assert 0.2 < np.quantile(rates, 0.1) / aimed < 0.8 < np.quantile(rates, 0.9) / aimed < 5.0  # of a word
-
-
-def test_a_long_bank_outweighs_what_is_ordinary() -> None:
-    for spread in (0.1, 1.5):
-        threshold = fit_tail(maxima(np.random.default_rng(0), 40_000, 2.0, spread), STRETCH_S).threshold(1.0)
-        assert float(rates_at(np.array(threshold), 2.0, spread)) == pytest.approx(1.0, rel=0.25)
-
-
-def test_a_bank_that_says_the_word_hardly_changes_its_threshold() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        clean = maxima(rng, 400, 2.0, 0.3)
-        said = clean.copy()
-        said[:4] = 8.0  # far beyond every false accept
-        assert fit_tail(said, STRETCH_S).threshold(1.0) - fit_tail(clean, STRETCH_S).threshold(1.0) < 0.6
-
-
-@given(st.lists(st.floats(-50, 50), min_size=1, max_size=60), st.floats(0.01, 60))
-def test_any_bank_gives_a_threshold_that_falls_with_the_rate(scores: list[float], per_hour: float) -> None:
-    tail = fit_tail(np.array(scores), STRETCH_S)
-    assert tail.highest == max(scores)
-    assert np.isfinite(tail.threshold(per_hour))
-    assert tail.threshold(per_hour) > tail.threshold(2 * per_hour)
-    if tail.threshold(per_hour) >= tail.level:
-        assert tail.rate(tail.threshold(per_hour)) == pytest.approx(per_hour)
-
-
-def test_equal_maxima_are_passed_by_a_threshold_above_them() -> None:
-    tail = fit_tail(np.full(400, 2.5), STRETCH_S)
-    assert tail.level == tail.highest == 2.5
-    assert tail.threshold(1.0) > 2.5
 
 
 def test_a_threshold_by_rate_and_by_hand() -> None:
