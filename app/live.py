@@ -24,6 +24,7 @@ from app.engine import Engine, normalise, open_engine
 from app.errors import StoreError
 from app.near_misses import NearMiss, NearMissDetector
 from app.store import StoredWord, WordStore, same_model
+from audio.constants import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from audio.gate import Gate
@@ -109,6 +110,7 @@ class Listener:
         self._voiced: list[bool] = []  # of the last frames, as many as may pass the gate late
         self._frames = 0  # of voice activity so far
         self._heard, self._start_s = 0, at_s
+        self._recent = np.zeros(0, np.float32)  # the last second
         self.level_dbfs = level_dbfs(np.zeros(0, np.float32))
         self.speech = False
         self.near_misses: list[NearMiss] = []
@@ -131,8 +133,6 @@ class Listener:
     @property
     def time_s(self) -> float:
         """How much sound was heard or skipped since the start of the stream."""
-        from audio.constants import SAMPLE_RATE
-
         return self._start_s + self._heard / SAMPLE_RATE
 
     def push(self, samples: NDArray[np.float32]) -> list[Detection]:
@@ -147,6 +147,7 @@ class Listener:
         from audio.voice import level_dbfs
 
         self._heard += len(samples)
+        self._recent = np.concatenate([self._recent, samples])[-SAMPLE_RATE:]
         self.level_dbfs = level_dbfs(samples)
         smoothed = self._voice.push(samples)
         self.speech = any(smoothed) if smoothed else self.speech
@@ -158,7 +159,6 @@ class Listener:
 
     def _hear_through(self, gate: "Gate", samples: NDArray[np.float32], voiced: Sequence[bool]) -> list[Detection]:
         """Hear what passes the gate, each passage from rest."""
-        from audio.constants import SAMPLE_RATE
         from audio.gate import PRE_ROLL
         from audio.voice import FRAME
 
@@ -192,6 +192,16 @@ class Listener:
         """End the stream: a word that is being recognised is told now."""
         left = self._hear(self._gate.flush(), ()) if self._gate is not None else []
         return left + self._told(self._detector.flush())
+
+    def end(self) -> list[Detection]:
+        """End a recording: half a second of its own background is heard after it, so that a word said last has time to be told."""
+        from audio.noise_floor import noise_floor
+        from priming.episodes import AFTER_S
+
+        heard = self._heard
+        told = self.push(noise_floor(self._recent, round(AFTER_S * SAMPLE_RATE), 0)) if heard else []
+        self._heard = heard
+        return told + self.flush()
 
     def skip(self, seconds: float) -> list[Detection]:
         """Pass over sound that is not heard, while listening is muted or the microphone is away; what follows is heard from rest.
@@ -249,4 +259,4 @@ class Listener:
         self.reset()
         for block in blocks:
             yield from self.push(block)
-        yield from self.flush()
+        yield from self.end()

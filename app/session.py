@@ -128,9 +128,10 @@ class Session:
                 if self._now() >= beat:
                     beat = self._now() + HEARTBEAT_S
                     yield self.heartbeat()
+            last = self.listener.end
         except KeyboardInterrupt:
-            pass
-        yield from self._count(self.listener.flush())
+            last = self.listener.flush
+        yield from self._count(last())
         yield self.heartbeat()
 
     def heartbeat(self) -> Heartbeat:

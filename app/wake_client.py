@@ -107,7 +107,7 @@ class Client:
     async def _end(self, timestamp: Any) -> None:
         """End the stream: tell what was being recognised, or that nothing was."""
         if self._listener is not None:
-            await self._tell(await self._server.compute(self._listener.flush), timestamp)
+            await self._tell(await self._server.compute(self._listener.end), timestamp)
         if not self._told:
             await self._send(NotDetected().event())
         self._listener, self._template, self._streaming = None, None, False
