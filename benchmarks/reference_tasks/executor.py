@@ -5,6 +5,7 @@ r"""Who runs the neurons: the two things that a learner with e-prop asks of a si
 Axis letters as in `snn.network`: T steps, B trials side by side, I inputs, N neurons.
 """
 
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import torch
@@ -51,6 +52,22 @@ class TorchExecutor:
         factor = eprop.factors(recorded.psi, signal, self._params).flatten(0, 1)
         arrived = network.delayed(recorded.z)
         return eprop.gradient(factor, x.flatten(0, 1)), eprop.gradient(factor, arrived.flatten(0, 1))
+
+
+class Name(StrEnum):
+    """Who runs the neurons: torch, or a chip's fixed-point arithmetic."""
+
+    TORCH = "torch"
+    FIXED = "fixed"
+
+
+def executor_named(name: Name, params: AlifParams) -> Executor:
+    """Return who runs neurons with these parameters."""
+    if name is Name.TORCH:
+        return TorchExecutor(params)
+    from .fixed import FixedExecutor
+
+    return FixedExecutor(params)
 
 
 def alif(neurons: int, adaptive: int, tau_ms: float, tau_adaptation_ms: float, beta: float, v_th: float, gamma: float = 0.3) -> AlifParams:

@@ -15,15 +15,21 @@ so that an executor only needs learning signals and its own eligibility traces. 
 
 import math
 from collections.abc import Iterable
+from enum import StrEnum
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .executor import Executor, Recorded
 
-Feedback = Literal["symmetric", "random"]
+
+class Feedback(StrEnum):
+    """Broadcast weights: the readout's own, or random ones that stay as they are."""
+
+    SYMMETRIC = "symmetric"
+    RANDOM = "random"
 
 
 class Trial(NamedTuple):
@@ -53,7 +59,7 @@ class Learner:
         tau_out_ms: time constant of the readout; steps are of 1 ms.
         gain: G of the readout; 1 - kappa when None, which makes it a running mean.
         seed: of the initial weights, standard normal over the square root of the fan-in.
-        feedback: broadcast weights B: the readout's own, or random ones that stay as they are.
+        feedback: broadcast weights B.
     """
 
     def __init__(self, executor: Executor, shape: tuple[int, int, int], tau_out_ms: float, gain: float | None, seed: int, feedback: Feedback) -> None:
@@ -65,7 +71,7 @@ class Learner:
         self.w_in = torch.randn(neurons, inputs, generator=rng) / math.sqrt(inputs)
         self.w_rec = torch.randn(neurons, neurons, generator=rng) / math.sqrt(neurons) * self._off_diagonal
         self.w_out = torch.randn(outputs, neurons, generator=rng) / math.sqrt(neurons)
-        self._broadcast = torch.randn(outputs, neurons, generator=rng) / math.sqrt(neurons) if feedback == "random" else None
+        self._broadcast = torch.randn(outputs, neurons, generator=rng) / math.sqrt(neurons) if feedback is Feedback.RANDOM else None
 
     @property
     def weights(self) -> Iterable[Tensor]:

@@ -1,14 +1,21 @@
-"""How a reference task tells what came out: a table on the terminal, and JSON."""
+"""How a reference task tells what came out: a table on the terminal, JSON, lines of a figure; and how finished networks are kept."""
 
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from priming.atomic import write_atomically
+
+# Of who runs the neurons, two shades for the seeds; told apart with colour-blind eyes too (Okabe and Ito 2008).
+COLOURS = {"torch": ("#0072B2", "#56B4E9"), "fixed": ("#D55E00", "#E69F00")}
+DASHES = ("-", "--", ":", "-.")  # of a seed
 
 
 @dataclass(frozen=True)
@@ -38,3 +45,41 @@ def publish(title: str, rows: list[Report], settings: Mapping[str, object], path
     Console(width=150).print(table)
     if path is not None:
         write_atomically(path, (json.dumps({"settings": settings, "runs": [asdict(row) for row in rows]}, indent=1) + "\n").encode())
+
+
+def line(name: str, seed: int) -> dict[str, str]:
+    """Return how a run is drawn: colour and dashes."""
+    return {"color": COLOURS[name][seed % 2], "linestyle": DASHES[seed % len(DASHES)]}
+
+
+class Fields(Protocol):
+    """A NamedTuple of tensors, numbers and lists of them."""
+
+    def _asdict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+
+
+R = TypeVar("R", bound=Fields)
+
+
+def save(values: Mapping[str, Any], path: Path) -> None:
+    """Write tensors, numbers, lists and dictionaries of them."""
+    buffer = io.BytesIO()
+    torch.save(dict(values), buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def kept(kind: Callable[..., R], path: Path | None, make: Callable[[], R]) -> R:
+    """Return a finished run from its file, or make it and keep it.
+
+    Args:
+        kind: its class.
+        path: its file, whose name tells the settings; None keeps nothing.
+        make: makes the run.
+    """
+    if path is not None and path.exists():
+        return kind(**torch.load(path, weights_only=True))
+    run = make()
+    if path is not None:
+        save(run._asdict(), path)
+    return run

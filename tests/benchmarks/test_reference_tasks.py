@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from reference_tasks import cues, teacher, waveform
-from reference_tasks.executor import Recorded, TorchExecutor, alif
-from reference_tasks.learner import Learner, leaky
-from reference_tasks.report import Report, publish
+from hardware.backend import BackendError
+from reference_tasks import cues, functions, outer_loop, teacher, waveform
+from reference_tasks.executor import Name, Recorded, TorchExecutor, alif
+from reference_tasks.fixed import FixedExecutor
+from reference_tasks.learner import Feedback, Learner, leaky
+from reference_tasks.report import Report, kept, publish, save
 from snn import eprop
 
 
@@ -41,7 +43,7 @@ def test_another_executor_learns_the_same() -> None:
     params = alif(8, 4, 20.0, 200.0, 0.1, 0.6)
     grads = []
     for executor in (TorchExecutor(params), ByTraces(params)):
-        learner = Learner(executor, (6, 8, 2), 20.0, None, 0, "random")
+        learner = Learner(executor, (6, 8, 2), 20.0, None, 0, Feedback.RANDOM)
         trial = learner.run(x)
         learner.differentiate(trial, trial.y - target, 0.01 * torch.arange(8.0))
         grads.append([weights.grad for weights in learner.weights])
@@ -53,7 +55,7 @@ def test_another_executor_learns_the_same() -> None:
 
 def test_the_gradient_of_the_readout_is_that_of_the_loss() -> None:
     task = waveform.draw(0, steps=60)
-    learner = Learner(waveform.torch_executor(), (waveform.INPUTS, waveform.NEURONS, 1), waveform.TAU_MS, None, 0, "symmetric")
+    learner = Learner(waveform.executor(), (waveform.INPUTS, waveform.NEURONS, 1), waveform.TAU_MS, None, 0, Feedback.SYMMETRIC)
     trial = learner.run(task.x)
     learner.differentiate(trial, trial.y - task.target, torch.zeros(waveform.NEURONS))
     weights = learner.w_out.clone().requires_grad_()
@@ -75,13 +77,49 @@ def test_the_waveform_starts_at_zero_and_stays_the_same() -> None:
     assert task.x.mean().item() == pytest.approx(waveform.INPUT_RATE, abs=0.003)
 
 
-@pytest.mark.parametrize("feedback", ["random", "symmetric"])
-def test_a_short_waveform_is_learnt_a_little(feedback: str, tmp_path: Path) -> None:
-    run = waveform.learn(waveform.draw(0, steps=200), waveform.torch_executor(), 30, 0, "random" if feedback == "random" else "symmetric", rate=2e-3)
+@pytest.mark.parametrize(("name", "feedback"), [(Name.TORCH, Feedback.RANDOM), (Name.TORCH, Feedback.SYMMETRIC), (Name.FIXED, Feedback.RANDOM)])
+def test_a_short_waveform_is_learnt_a_little(name: Name, feedback: Feedback, tmp_path: Path) -> None:
+    run = waveform.learn(waveform.draw(0, steps=200), waveform.executor(name), 30, 0, feedback, rate=2e-3)
     assert len(run.errors) == 31
     assert run.errors[-1] < 0.75 * run.errors[0]
-    waveform.draw_figure([run], tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size < 200_000
+    waveform.draw_figure({(name, 0): run, (name, 1): run}, tmp_path / "figure.png")
+    assert 10_000 < (tmp_path / "figure.png").stat().st_size < 120_000
+
+
+def test_fixed_point_fires_like_torch_and_sums_the_same_gradient() -> None:
+    rng = torch.Generator().manual_seed(2)
+    x = (torch.rand(80, 3, 12, generator=rng) < 0.2).float()
+    w_in, w_rec = (torch.randn(10, inputs, generator=rng).mul(64).round().div(256) for inputs in (12, 10))  # multiples of 2^-8: exact in 16 bits
+    w_rec.fill_diagonal_(0.0)
+    params = alif(10, 5, 20.0, 500.0, 0.05, 0.6)
+    torch_executor, fixed_executor = TorchExecutor(params), FixedExecutor(params)
+    recorded = fixed_executor.run(x, w_in, w_rec)
+    expected = torch_executor.run(x, w_in, w_rec)
+    assert expected.z.mean() > 0.02
+    assert torch.equal(recorded.z, expected.z)
+    torch.testing.assert_close(recorded.psi, expected.psi, rtol=0, atol=2e-3)
+    signal = 0.01 * torch.randn(recorded.z.shape, generator=rng)
+    for mine, theirs in zip(fixed_executor.gradients(x, recorded, signal), torch_executor.gradients(x, recorded, signal), strict=True):
+        assert theirs.abs().max() > 1e-2
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-3 * float(theirs.abs().max()))
+
+
+def test_trials_side_by_side_in_fixed_point_do_not_meet() -> None:
+    rng = torch.Generator().manual_seed(4)
+    x = (torch.rand(50, 4, 6, generator=rng) < 0.3).float()
+    w_in, w_rec = torch.randn(7, 6, generator=rng), torch.randn(7, 7, generator=rng).fill_diagonal_(0.0)
+    executor = FixedExecutor(alif(7, 3, 20.0, 200.0, 0.1, 0.6))
+    together = executor.run(x, w_in, w_rec)
+    for number in range(4):
+        assert torch.equal(executor.run(x[:, number : number + 1], w_in, w_rec).z, together.z[:, number : number + 1])
+
+
+def test_learning_signals_beyond_the_range_of_fixed_point_are_refused() -> None:
+    executor = FixedExecutor(alif(4, 2, 20.0, 200.0, 0.1, 0.6))
+    x, signal = torch.ones(40, 1, 3), torch.full((40, 1, 4), 60.0)
+    recorded = executor.run(x, torch.full((4, 3), 0.05), torch.zeros(4, 4))
+    with pytest.raises(BackendError, match="range"):
+        executor.gradients(x, recorded, signal)
 
 
 def test_cues_come_on_the_side_that_is_asked_for() -> None:
@@ -97,7 +135,7 @@ def test_cues_come_on_the_side_that_is_asked_for() -> None:
 
 def test_there_is_a_learning_signal_during_the_prompt_alone() -> None:
     trials = cues.draw(1, 4, torch.Generator().manual_seed(0), delay=50)
-    learner = Learner(cues.torch_executor(), (cues.INPUTS, cues.NEURONS, 2), cues.TAU_MS, 1.0, 0, "symmetric")
+    learner = Learner(cues.executor(), (cues.INPUTS, cues.NEURONS, 2), cues.TAU_MS, 1.0, 0, Feedback.SYMMETRIC)
     trial = learner.run(trials.x)
     delta = cues.error_signal(trial, trials.side)
     assert not delta[: -cues.PROMPT].any()
@@ -107,39 +145,72 @@ def test_there_is_a_learning_signal_during_the_prompt_alone() -> None:
     torch.testing.assert_close(delta, logits.grad)
 
 
-def test_one_cue_is_remembered_after_a_short_delay(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "iterations"), [(Name.TORCH, 40), (Name.FIXED, 20)], ids=["torch", "fixed"])
+def test_one_cue_is_remembered_after_a_short_delay(name: Name, iterations: int, tmp_path: Path) -> None:
     seen: list[cues.Check] = []
-    run = cues.learn(cues.torch_executor(), 0, 1.0, curriculum=(1,), iterations=40, batch=24, delay=100, watch=seen.append)
-    assert seen == run.checks
-    assert min(point.error for point in run.checks) < 0.25  # chance is 0.5
-    cues.draw_figure([run], tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size < 200_000
+    run = cues.learn(cues.executor(name), 0, 1.0, curriculum=(1,), iterations=iterations, batch=24, delay=100, watch=seen.append, judged=128)
+    assert [tuple(point) for point in seen] == run.checks
+    assert min(point.error for point in seen) < 0.25  # chance is 0.5
+    assert run.final < 0.25
+    cues.draw_figure({(name, 0): run}, tmp_path / "figure.png")
+    assert 10_000 < (tmp_path / "figure.png").stat().st_size < 120_000
+
+
+def test_a_finished_network_is_not_run_again(tmp_path: Path) -> None:
+    def make() -> waveform.Run:
+        return waveform.learn(waveform.draw(0, steps=50), waveform.executor(), 2, 0)
+
+    first = kept(waveform.Run, tmp_path / "run.pt", make)
+    again = kept(waveform.Run, tmp_path / "run.pt", lambda: pytest.fail("run again"))
+    assert again.errors == first.errors
+    assert torch.equal(again.after, first.after)
+    assert kept(waveform.Run, None, make).errors == first.errors
 
 
 def test_the_best_linear_approximation_is_exact_for_a_plane() -> None:
-    episode = teacher.draw(4, torch.Generator().manual_seed(0), points=20)
+    episode = functions.draw(4, torch.Generator().manual_seed(0), points=20)
     plane = episode._replace(answers=0.3 * episode.points[..., 0] - 0.2 * episode.points[..., 1] + 0.1)
-    assert teacher.linear_errors(plane).max() < 1e-10
-    assert teacher.linear_errors(episode).mean() > 1e-3
+    assert functions.linear_errors(plane).max() < 1e-10
+    assert functions.linear_errors(episode).mean() > 1e-3
     assert ((episode.answers >= 0) & (episode.answers <= 1)).all()
 
 
-def test_the_answer_to_a_point_is_heard_with_the_next_one() -> None:
-    episode = teacher.draw(1, torch.Generator().manual_seed(0), points=400)
-    answers = torch.where(episode.answers > 0.5, 0.95, 0.05)
-    spikes = episode.x.unflatten(0, (400, teacher.HOLD)).sum(1)[:, 0, 2 * teacher.TUNED :]  # [P, TUNED]
-    heard_high = (spikes[1:] * torch.linspace(0, 1, teacher.TUNED)).sum(1) / spikes[1:].sum(1).clamp_min(1)
-    before = episode.answers[:-1, 0]
-    assert torch.corrcoef(torch.stack([heard_high, before]))[0, 1] > 0.8
-    assert answers.shape == (400, 1)
+def test_the_teachers_answer_is_heard_once_the_networks_was_read() -> None:
+    episode = functions.draw(1, torch.Generator().manual_seed(0), points=400)
+    spikes = episode.x.unflatten(0, (400, functions.HOLD))[:, :, 0, 2 * functions.TUNED :]  # [P, HOLD, TUNED]
+    assert not spikes[:, : functions.READ + 1].any()
+    heard = spikes[:, functions.READ + 1 :].sum(1)
+    value = (heard * torch.linspace(0, 1, functions.TUNED)).sum(1) / heard.sum(1).clamp_min(1)
+    assert torch.corrcoef(torch.stack([value, episode.answers[:, 0]]))[0, 1] > 0.8
 
 
 def test_the_outer_loop_improves_on_new_teachers(tmp_path: Path) -> None:
-    run = teacher.learn(0, 1.0, iterations=100, batch=8, points=20)
-    untrained = teacher.check(teacher.Learner(0), 0, torch.Generator().manual_seed(5), points=20)[0]
-    assert run.checks[-1].error < 0.8 * untrained.error
-    teacher.draw_figure([run], tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size < 200_000
+    seen: list[outer_loop.Check] = []
+    run = outer_loop.OuterLoop(0, (outer_loop.Cycle(60, 5e-3, 0.01),), batch=8).run(1.0, seen.append, judged=64)
+    assert run
+    untrained = outer_loop.check(outer_loop.Learner(0), 0, torch.Generator().manual_seed(5), 64)[0]
+    assert outer_loop.Check(*run.checks[-1]).error < 0.8 * untrained.error
+    teacher.draw_figure({0: run, 1: run}, tmp_path / "figure.png")
+    assert 10_000 < (tmp_path / "figure.png").stat().st_size < 120_000
+
+
+def test_an_outer_loop_that_stopped_goes_on_to_the_bit(tmp_path: Path) -> None:
+    straight, stopped, resumed = (
+        outer_loop.OuterLoop(3, (outer_loop.Cycle(2, 5e-3, 0.01), outer_loop.Cycle(4, 3e-3, 0.0)), batch=2) for _ in range(3)
+    )
+    for _ in range(6):
+        straight.step()
+    for _ in range(3):
+        stopped.step()
+    save(stopped.state(), tmp_path / "state.pt")
+    resumed.load(torch.load(tmp_path / "state.pt", weights_only=True))
+    for _ in range(3):
+        resumed.step()
+    for name, weights in straight.learner.weights.items():
+        assert torch.equal(weights, resumed.learner.weights[name])
+        assert not torch.equal(weights, stopped.learner.weights[name])
+    with pytest.raises(ValueError, match="another folder"):
+        outer_loop.OuterLoop(3, (outer_loop.Cycle(2, 5e-3, 0.01),), batch=2).load(torch.load(tmp_path / "state.pt", weights_only=True))
 
 
 def test_a_report_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
