@@ -134,7 +134,7 @@ def show(titles: Mapping[str, str], summaries: Mapping[str, Summary], title: str
         difference = f"{paired[name].mean:+.4f} ± {paired[name].ci95 or 0:.4f}" if name in paired else ""
         accuracy = f"{summary.accuracy:.3f} ± {summary.accuracy_ci95 or 0:.3f}"
         table.add_row(titles[name], accuracy, f"{summary.auroc_pairs:.4f}", open_set, missed, difference)
-    Console(width=150).print(table)
+    Console(width=180).print(table)
 
 
 def report(titles: Mapping[str, str], summaries: Mapping[str, Summary], missing: Mapping[str, str], run: Mapping[str, Any]) -> bytes:
