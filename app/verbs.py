@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.options import PLAIN, Backend, Call, Data, Device, Json, Model, PerHour, Threshold, Word, Words
-from app.options import deferred as _deferred
+from app.options import PLAIN, Backend, Call, Data, Device, Json, Model, PerHour, Threshold, Word, Words, deferred
 from app.word_verbs import words
 
 HELP = "Say it once: a spiking network learns a spoken command from one utterance and then listens for it."
@@ -57,7 +56,7 @@ def prime(
 ) -> Call:
     """Prime a network so that it learns words from one utterance."""
     if compare is not None:
-        return _deferred("prime", "compare", first=compare[0], second=compare[1])
+        return deferred("prime", "compare", first=compare[0], second=compare[1])
     if data is None or out is None:
         raise typer.BadParameter("--data and --out are needed.")
     asked: dict[str, Any] = {
@@ -71,7 +70,7 @@ def prime(
     }
     asked |= {"evolve": evolve or None, "patience": patience}
     budget: dict[str, Any] = {"distil": distil, "minutes": minutes, "steps": steps, "resume": resume, "asked": asked, "settings": settings or []}
-    return _deferred("prime", data=data, out=out, encoder=encoder, cell=cell, device=device, seed=seed, sources=sources, **budget)
+    return deferred("prime", data=data, out=out, encoder=encoder, cell=cell, device=device, seed=seed, sources=sources, **budget)
 
 
 @cli.command()
@@ -84,8 +83,11 @@ def manifest(
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of what is held back.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a manifest that is there.")] = False,
 ) -> Call:
-    """Label a folder of recordings for priming: words and speakers to prime on, to validate on, and to test on."""
-    return _deferred("manifest", folder=folder, layout=layout, language=language, seed=seed, replace=replace)
+    """Label a folder of recordings for priming.
+
+    Words and speakers are divided into those to prime on, to validate on, and to test on.
+    """
+    return deferred("manifest", folder=folder, layout=layout, language=language, seed=seed, replace=replace)
 
 
 @cli.command()
@@ -105,7 +107,7 @@ def enroll(
     """Learn a word from one utterance."""
     acceptance: dict[str, Any] = {"per_hour": per_hour, "threshold": threshold}
     options: dict[str, Any] = {"replace": replace, "forget_utterance": forget_utterance, "as_json": as_json, **acceptance}
-    return _deferred("enroll", word=word, files=files or [], model=model, words=words, backend=backend, device=device, **options)
+    return deferred("enroll", word=word, files=files or [], model=model, words=words, backend=backend, device=device, **options)
 
 
 @cli.command()
@@ -133,7 +135,7 @@ def listen(
     pcm = {"rate": rate, "channels": channels, "sample_format": sample_format}
     options: dict[str, Any] = {"near_misses": near_misses, "execute": execute, "recordings": recordings, "events": events, "as_json": as_json}
     options["gate"] = not no_gate
-    return _deferred("listen", source=source, words=words, model=model, backend=backend, device=device, pcm=pcm, **options)
+    return deferred("listen", source=source, words=words, model=model, backend=backend, device=device, pcm=pcm, **options)
 
 
 @cli.command()
@@ -144,7 +146,7 @@ def serve(
     backend: Backend = "torch",
 ) -> Call:
     """Serve the enrolled words as wake words over the Wyoming protocol."""
-    return _deferred("serve", uri=uri, words=words, model=model, backend=backend)
+    return deferred("serve", uri=uri, words=words, model=model, backend=backend)
 
 
 @cli.command()
@@ -176,12 +178,12 @@ def evaluate(
             "words": 10 if words_each is None else words_each,
         }
         common: dict[str, Any] = {"role": role, "shots": shots, "seed": seed, "snr": snr, "model": model, "backend": backend, "as_json": as_json}
-        return _deferred("evaluate_stream", data=data, figure=figure, **of_stream, **common)
+        return deferred("evaluate_stream", data=data, figure=figure, **of_stream, **common)
     given = {"--hours": hours, "--enrolments": enrolments, "--words-per-enrolment": words_each, "--figure": figure}
     for option in (option for option, value in given.items() if value is not None):
         raise typer.BadParameter(f"{option} describes a stream; add --stream.")
     options: dict[str, Any] = {"role": role, "subset": subset, "ways": ways, "shots": shots, "episodes": episodes, "seed": seed, "snr": snr}
-    return _deferred("evaluate", data=data, model=model, backend=backend, as_json=as_json, **options)
+    return deferred("evaluate", data=data, model=model, backend=backend, as_json=as_json, **options)
 
 
 @cli.command()
@@ -189,7 +191,7 @@ def devices(
     levels: Annotated[bool, typer.Option("--levels", help="Measure each one's level for a second: say something.")] = False, as_json: Json = False
 ) -> Call:
     """List the microphones."""
-    return _deferred("devices", levels=levels, as_json=as_json)
+    return deferred("devices", levels=levels, as_json=as_json)
 
 
 @cli.command("map")
@@ -201,13 +203,13 @@ def map_model(
     as_json: Json = False,
 ) -> Call:
     """Count what a model takes of a SpiNNaker board."""
-    return _deferred("map", model=model, board=board, words=count, analytic=analytic, as_json=as_json)
+    return deferred("map", model=model, board=board, words=count, analytic=analytic, as_json=as_json)
 
 
 @cli.command()
 def doctor(words: Words = None, model: Model = None, as_json: Json = False) -> Call:
     """Check this installation and this machine."""
-    return _deferred("doctor", words=words, model=model, as_json=as_json)
+    return deferred("doctor", words=words, model=model, as_json=as_json)
 
 
 @cli.command()
@@ -218,7 +220,7 @@ def demo(
     backend: Backend = "torch",
 ) -> Call:
     """Enroll "connect" from one voice, find it said by others."""
-    return _deferred("demo", out=out, data=data, model=model, backend=backend)
+    return deferred("demo", out=out, data=data, model=model, backend=backend)
 
 
 def _version(wanted: bool) -> None:

@@ -92,7 +92,7 @@ def test_what_goes_wrong_becomes_a_status_and_a_line(
     def fail() -> None:
         raise raised
 
-    monkeypatch.setattr(verbs, "_deferred", lambda *_, **__: fail)
+    monkeypatch.setattr(verbs, "deferred", lambda *_, **__: fail)
     arguments = {"listen": ["listen"], "serve": ["serve"], "enroll": ["enroll", "lamp"], "prime": ["prime", "--data", ".", "--out", "m"]}[verb]
     assert cli(*arguments) == (status, "", message)
 
@@ -107,7 +107,7 @@ def test_errors_of_every_package_are_told_as_the_users(cli: Cli, monkeypatch: py
         def fail(kind: type[Exception] = kind) -> None:
             raise kind("broken; mend it")
 
-        monkeypatch.setattr(verbs, "_deferred", lambda *_, **__: fail)
+        monkeypatch.setattr(verbs, "deferred", lambda *_, **__: fail)
         assert cli("devices") == (2, "", "app: broken; mend it\n")
 
 
@@ -115,7 +115,7 @@ def test_a_defect_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) 
     def fail() -> None:
         raise ValueError("defect")
 
-    monkeypatch.setattr(verbs, "_deferred", lambda *_, **__: fail)
+    monkeypatch.setattr(verbs, "deferred", lambda *_, **__: fail)
     with pytest.raises(ValueError, match="defect"):
         main(["devices"])
 
@@ -137,7 +137,7 @@ FLOOD = """
 import sys
 from app import verbs
 from app.cli import main
-verbs._deferred = lambda *_, **__: lambda: print("x" * 200_000, flush=True)
+verbs.deferred = lambda *_, **__: lambda: print("x" * 200_000, flush=True)
 sys.exit(main(["devices"]))
 """
 
