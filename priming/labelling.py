@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from priming.errors import DataError
-from priming.manifest import AUDIO_SUFFIXES, BACKGROUND_FOLDER, MANIFEST, Row
+from priming.manifest import AUDIO_SUFFIXES, BACKGROUND_FOLDER, Row
 
 LAYOUT = "{word}/{speaker}_*"
 HELD_BACK = 6  # one word in so many is for validation, one for test; speakers likewise
@@ -99,12 +99,6 @@ def counts(rows: Iterable[Row]) -> dict[str, tuple[int, int, int]]:
         role: (len({row.word for row in kept if row.word_role == role}), len({row.speaker for row in kept if row.word_role == role}), clips[role])
         for role in used
     }
-
-
-def existing(folder: Path) -> Path | None:
-    """Return the manifest that a folder has already."""
-    file = folder / MANIFEST
-    return file if file.exists() else None
 
 
 def _pattern(layout: str) -> re.Pattern[str]:

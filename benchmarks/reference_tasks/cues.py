@@ -243,7 +243,7 @@ def main(
 
     runs: dict[tuple[Name, int], Run] = {}
     for name, seed in product(executors or [Name.TORCH], seeds or [0, 1]):
-        file = None if keep is None else keep / f"cues-{name}-{feedback}-{minutes:g}-{seed}.pt"
+        file = None if keep is None else keep / f"cues-{name}-{feedback}-{minutes:g}-{seed}.safetensors"
         runs[name, seed] = kept(Run, file, partial(learn, executor(name), seed, minutes, feedback, watch=watch))
     draw_figure(runs, out)
     rows = []

@@ -1,15 +1,16 @@
 """How a reference task tells what came out: a table on the terminal, JSON, lines of a figure; and how finished networks are kept."""
 
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import torch
+import safetensors
+import safetensors.torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from priming.atomic import write_atomically
 
@@ -63,10 +64,31 @@ R = TypeVar("R", bound=Fields)
 
 
 def save(values: Mapping[str, Any], path: Path) -> None:
-    """Write tensors, numbers, lists and dictionaries of them."""
-    buffer = io.BytesIO()
-    torch.save(dict(values), buffer)
-    write_atomically(path, buffer.getvalue())
+    """Write tensors, and numbers, lists and dictionaries of them as JSON in the header; `read` gives tuples back as lists."""
+    tensors: dict[str, Tensor] = {}
+
+    def written(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            tensors[str(len(tensors))] = value.clone().contiguous()
+            return {"tensor": str(len(tensors) - 1)}
+        if isinstance(value, Mapping):
+            return {"items": [[key, written(each)] for key, each in value.items()]}  # keys may be numbers
+        return [written(each) for each in value] if isinstance(value, list | tuple) else value
+
+    header = {"values": json.dumps(written(values))}
+    write_atomically(path, safetensors.torch.save(tensors, header))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read what `save` wrote."""
+    with safetensors.safe_open(path, "pt") as file:
+
+        def given(value: Any) -> Any:
+            if isinstance(value, dict):
+                return file.get_tensor(value["tensor"]) if "tensor" in value else {key: given(each) for key, each in value["items"]}
+            return [given(each) for each in value] if isinstance(value, list) else value
+
+        return dict(given(json.loads(file.metadata()["values"])))
 
 
 def kept(kind: Callable[..., R], path: Path | None, make: Callable[[], R]) -> R:
@@ -78,7 +100,7 @@ def kept(kind: Callable[..., R], path: Path | None, make: Callable[[], R]) -> R:
         make: makes the run.
     """
     if path is not None and path.exists():
-        return kind(**torch.load(path, weights_only=True))
+        return kind(**read(path))
     run = make()
     if path is not None:
         save(run._asdict(), path)

@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from .outer_loop import CYCLES, JUDGED, Check, OuterLoop, Run
-from .report import DASHES, Report, publish, save
+from .report import DASHES, Report, publish, read, save
 
 
 def draw_figure(runs: dict[int, Run], path: Path) -> None:
@@ -76,10 +75,10 @@ def main(
 
     runs: dict[int, Run] = {}
     for seed in seeds or [0, 1]:
-        loop, path = OuterLoop(seed, CYCLES[:cycles]), keep / f"teacher-{seed}.pt"
+        loop, path = OuterLoop(seed, CYCLES[:cycles]), keep / f"teacher-{seed}.safetensors"
         if path.exists():
             try:
-                loop.load(torch.load(path, weights_only=True))
+                loop.load(read(path))
             except ValueError as error:
                 raise typer.BadParameter(str(error), param_hint="--keep") from None
         run = loop.run(minutes, watch)

@@ -153,7 +153,7 @@ def main(
     """Learn a waveform by e-prop."""
     runs: dict[tuple[Name, int], Run] = {}
     for name, seed in product(executors or [Name.TORCH], seeds or [0, 1]):
-        file = None if keep is None else keep / f"waveform-{name}-{feedback}-{iterations}-{seed}.pt"
+        file = None if keep is None else keep / f"waveform-{name}-{feedback}-{iterations}-{seed}.safetensors"
         runs[name, seed] = kept(Run, file, partial(learn, draw(seed), executor(name), iterations, seed, feedback))
     draw_figure(runs, out)
     rows = []

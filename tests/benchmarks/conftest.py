@@ -24,16 +24,27 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # where Python finds them when a script is run
 
 
-@pytest.fixture(scope="session")
-def made_up() -> ModuleType:
-    """How the tests of priming make recordings."""
-    spec = importlib.util.spec_from_file_location("made_up_corpus", ROOT / "tests" / "priming" / "conftest.py")
+def module_at(path: Path) -> ModuleType:
+    """Import a file that is in no package, such as what other tests share."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def made_up() -> ModuleType:
+    """How the tests of priming make recordings."""
+    return module_at(ROOT / "tests" / "priming" / "conftest.py")
+
+
+@pytest.fixture(scope="session")
+def fakes() -> ModuleType:
+    """Engines and words that the tests of the app listen with."""
+    return module_at(ROOT / "tests" / "app" / "conftest.py")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 """The benchmarks of listening: a day is the same hour over and over, a drift would be seen, and two runs are matched rightly."""
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import endurance
+import listening
+import listening_agreement as agreement
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,38 +17,24 @@ from app.engine import Engine
 from app.live import Listener
 from audio.voice import level_dbfs
 
-ROOT = Path(__file__).resolve().parents[2]
 RATE = 16_000
 
 
-def module_at(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def drifting(fakes: ModuleType) -> Any:
+    """A backend that scores a little higher after a hundred seconds."""
+
+    class Drifting(fakes.CountingBackend):  # type: ignore[name-defined, misc]
+        steps = 0
+
+        def process(self, spikes: NDArray[np.uint8]) -> NDArray[np.float32]:
+            self.steps += len(spikes)
+            scores: NDArray[np.float32] = super().process(spikes)
+            return scores * np.float32(1.0001 if self.steps > 2_500 else 1.0)
+
+    return Drifting()
 
 
-endurance = module_at(ROOT / "benchmarks" / "endurance.py")
-agreement = module_at(ROOT / "benchmarks" / "listening_agreement.py")
-listening = module_at(ROOT / "benchmarks" / "listening.py")
-fakes = module_at(ROOT / "tests" / "app" / "conftest.py")
-
-
-class Drifting(fakes.CountingBackend):  # type: ignore[name-defined, misc]
-    """Scores a little higher after a hundred seconds."""
-
-    steps = 0
-
-    def process(self, spikes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.steps += len(spikes)
-        scores: NDArray[np.float32] = super().process(spikes)
-        return scores * np.float32(1.0001 if self.steps > 2_500 else 1.0)
-
-
-def hours(backend: Any, gate: bool, tone_stream: NDArray[np.float32]) -> list[Any]:
+def hours(fakes: ModuleType, backend: Any, gate: bool, tone_stream: NDArray[np.float32]) -> list[Any]:
     words = [fakes.make_word("lamp", threshold=2.5), fakes.make_word("radio", threshold=2.5)]
     engine = Engine("embedding", SimpleNamespace(sha256=fakes.SHA, name="embedding"), backend, fakes.ToneEncoder())  # type: ignore[arg-type]
     lead = listening.room(40.0)
@@ -58,21 +45,21 @@ def hours(backend: Any, gate: bool, tone_stream: NDArray[np.float32]) -> list[An
 
 
 @pytest.fixture(scope="module")
-def tone_stream() -> NDArray[np.float32]:
+def tone_stream(fakes: ModuleType) -> NDArray[np.float32]:
     stream: NDArray[np.float32] = fakes.tone_stream.__wrapped__()
     return stream
 
 
 @pytest.mark.parametrize("gate", [False, True])
-def test_every_hour_is_heard_alike(gate: bool, tone_stream: NDArray[np.float32]) -> None:
-    found = hours(fakes.CountingBackend(), gate, tone_stream)
+def test_every_hour_is_heard_alike(fakes: ModuleType, gate: bool, tone_stream: NDArray[np.float32]) -> None:
+    found = hours(fakes, fakes.CountingBackend(), gate, tone_stream)
     assert [(hour.hour, hour.detections, hour.same_detections, hour.same_scores) for hour in found] == [(k, 2, True, True) for k in range(3)]
     assert all(10 < hour.resident_mb < 100_000 and hour.edges_s < 0.05 for hour in found)
     assert not endurance.drifted([replace(hour, resident_mb=200.0) for hour in found])
 
 
-def test_a_drift_is_seen(tone_stream: NDArray[np.float32]) -> None:
-    found = hours(Drifting(), False, tone_stream)
+def test_a_drift_is_seen(fakes: ModuleType, tone_stream: NDArray[np.float32]) -> None:
+    found = hours(fakes, drifting(fakes), False, tone_stream)
     assert [hour.same_scores for hour in found] == [True, False, False]
     assert endurance.drifted(found)
 

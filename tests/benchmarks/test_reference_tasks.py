@@ -12,7 +12,7 @@ from reference_tasks import cues, functions, outer_loop, teacher, waveform
 from reference_tasks.executor import Name, Recorded, TorchExecutor, alif
 from reference_tasks.fixed import FixedExecutor
 from reference_tasks.learner import Feedback, Learner, leaky
-from reference_tasks.report import Report, kept, publish, save
+from reference_tasks.report import Report, kept, publish, read, save
 from snn import eprop
 
 
@@ -160,8 +160,8 @@ def test_a_finished_network_is_not_run_again(tmp_path: Path) -> None:
     def make() -> waveform.Run:
         return waveform.learn(waveform.draw(0, steps=50), waveform.executor(), 2, 0)
 
-    first = kept(waveform.Run, tmp_path / "run.pt", make)
-    again = kept(waveform.Run, tmp_path / "run.pt", lambda: pytest.fail("run again"))
+    first = kept(waveform.Run, tmp_path / "run", make)
+    again = kept(waveform.Run, tmp_path / "run", lambda: pytest.fail("run again"))
     assert again.errors == first.errors
     assert torch.equal(again.after, first.after)
     assert kept(waveform.Run, None, make).errors == first.errors
@@ -202,15 +202,15 @@ def test_an_outer_loop_that_stopped_goes_on_to_the_bit(tmp_path: Path) -> None:
         straight.step()
     for _ in range(3):
         stopped.step()
-    save(stopped.state(), tmp_path / "state.pt")
-    resumed.load(torch.load(tmp_path / "state.pt", weights_only=True))
+    save(stopped.state(), tmp_path / "state")
+    resumed.load(read(tmp_path / "state"))
     for _ in range(3):
         resumed.step()
     for name, weights in straight.learner.weights.items():
         assert torch.equal(weights, resumed.learner.weights[name])
         assert not torch.equal(weights, stopped.learner.weights[name])
     with pytest.raises(ValueError, match="another folder"):
-        outer_loop.OuterLoop(3, (outer_loop.Cycle(2, 5e-3, 0.01),), batch=2).load(torch.load(tmp_path / "state.pt", weights_only=True))
+        outer_loop.OuterLoop(3, (outer_loop.Cycle(2, 5e-3, 0.01),), batch=2).load(read(tmp_path / "state"))
 
 
 def test_a_report_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
