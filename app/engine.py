@@ -36,28 +36,32 @@ class Engine:
         """Length of a network step."""
         return self.encoder.step_ms / 1000
 
-    def learn(self, speech: NDArray[np.float32]) -> "Shot":
+    def learn(self, speech: NDArray[np.float32]) -> tuple["Shot", ...]:
         """Learn from one utterance.
 
         Args:
             speech: float32 [n] at 16 kHz, cut around the word. It is heard in its own background, as listening would hear it.
 
         Returns:
-            What it taught.
+            What it taught at each of the model's speeds, as it was said first.
         """
-        from priming.episodes import hearing
+        from priming.episodes import hearings
 
-        return self.backend.learn(self.encoder.encode(hearing(speech)))
+        return tuple(self.backend.learn(self.encoder.encode(heard)) for heard in hearings(speech, self.model.config.speeds))
 
-    def answers(self, shots: Sequence["Shot"]) -> list[NDArray[np.float32]]:
+    def answers(self, shots: Sequence["Shot"], said: Sequence["Shot"]) -> list[NDArray[np.float32]]:
         """Let a word hear its own utterances; the word stays deployed, alone.
+
+        Args:
+            shots: of the word.
+            said: those of utterances as they were said.
 
         Returns:
             For each utterance float32 [T], the word's raw scores after each step.
         """
         self.backend.deploy([shots])
         found = []
-        for shot in shots:
+        for shot in said:
             self.backend.reset()
             found.append(self.backend.process(shot.inputs)[:, 0])
         return found

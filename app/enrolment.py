@@ -84,6 +84,7 @@ class Acceptance:
 
 
 KEPT = Acceptance()
+Learnt = tuple[Sequence["Shot"], ShotInfo]  # what an utterance taught at each speed, and its description
 
 
 def judge(samples: NDArray[np.float32], source: str) -> Utterance:
@@ -119,7 +120,7 @@ def judge(samples: NDArray[np.float32], source: str) -> Utterance:
     return Utterance(samples[begin:end], about, quality)
 
 
-def learn(engine: Engine, utterance: Utterance) -> tuple["Shot", ShotInfo]:
+def learn(engine: Engine, utterance: Utterance) -> tuple[tuple["Shot", ...], ShotInfo]:
     """Learn from an utterance, and note where that happened.
 
     Args:
@@ -127,7 +128,7 @@ def learn(engine: Engine, utterance: Utterance) -> tuple["Shot", ShotInfo]:
         utterance: that was judged good enough.
 
     Returns:
-        What it taught, and its description.
+        What it taught at each speed, and its description.
     """
     return engine.learn(utterance.speech), utterance.about.model_copy(update={"backend": engine.backend.name})
 
@@ -152,7 +153,7 @@ def store_shots(
     engine: Engine,
     store: WordStore,
     word: str,
-    shots: Sequence[tuple["Shot", ShotInfo]],
+    shots: Sequence[Learnt],
     *,
     replace: bool = False,
     acceptance: Acceptance = KEPT,
@@ -164,7 +165,7 @@ def store_shots(
         engine: that the shots were learnt on.
         store: to write to.
         word: clean name.
-        shots: what was learnt, and from what.
+        shots: what each utterance taught, and what it was.
         replace: forget earlier shots.
         acceptance: when the word is accepted.
         forget_utterance: keep the change of the weights without what was heard (`app.forgetting`).
@@ -180,7 +181,7 @@ def store_shots(
     with store.locked():
         earlier = None if replace else store.get(word)
         same_model_or_refuse(earlier, engine)
-        known = list(zip(earlier.shots, earlier.info.shots, strict=True)) if earlier else []
+        known = list(zip(earlier.utterances, earlier.info.shots, strict=True)) if earlier else []
         created, calibration = (earlier.info.created, earlier.info.calibration) if earlier else (now(), None)
         stored = describe(engine, word, [*known, *shots], created, earlier=calibration, acceptance=acceptance)
         neighbour = check(engine, stored, store.words())
@@ -191,24 +192,27 @@ def store_shots(
 def describe(
     engine: Engine,
     word: str,
-    shots: Sequence[tuple["Shot", ShotInfo]],
+    shots: Sequence[Learnt],
     created: str,
     *,
     earlier: "Calibration | None" = None,
     acceptance: Acceptance = KEPT,
+    speeds: Sequence[float] | None = None,
 ) -> StoredWord:
     """Calibrate a word and write down everything about it; the word stays deployed, alone.
 
     Args:
         engine: that the shots were learnt on.
         word: clean name.
-        shots: all of the word's, and where they are from.
+        shots: what each of the word's utterances taught, and where it is from.
         created: when the word was enrolled first.
         earlier: the word's calibration before this enrolment.
         acceptance: when the word is accepted; whether the word itself passes is not checked.
+        speeds: at which each utterance was learnt from; those of the model when None.
     """
-    learnt = fitting([shot for shot, _ in shots])
-    answers = engine.answers(learnt)
+    learnt = fitting([shot for taught, _ in shots for shot in taught])
+    heard_at = tuple(engine.model.config.speeds if speeds is None else speeds)
+    answers = engine.answers(learnt, learnt[:: len(heard_at)])
     info = WordInfo(
         word=word,
         model=engine.reference,
@@ -218,6 +222,7 @@ def describe(
         calibration=acceptance.apply(engine.calibrate(learnt, answers), earlier),
         lag_s=round(engine.lag(answers, [about.end_s for _, about in shots]), 3),
         shots=tuple(about for _, about in shots),
+        speeds=heard_at,
     )
     return StoredWord(info=info, shots=learnt)
 

@@ -86,7 +86,7 @@ class SafeRange:
         """Let a word's network hear background and its own utterances."""
         import torch
 
-        spikes = [] if word.info.forgotten else [np.concatenate([shot.inputs, shot.features], 1)[:, None] for shot in word.shots]
+        spikes = [np.concatenate([shot.inputs, shot.features], 1)[:, None] for shot in word.said]
         heard = [torch.from_numpy(own.astype(np.float32)) for own in spikes]
         return self._regime(*self._host.weight_changes(word.shots), [self._heard, *heard])
 

@@ -136,7 +136,7 @@ def nearest(engine: Engine, word: StoredWord, others: Sequence[StoredWord]) -> N
     if not others or word.info.forgotten:
         return None
     engine.deploy(others)
-    scores = normalise(engine.backend.score([shot.inputs for shot in word.shots]), others).max(0)
+    scores = normalise(engine.backend.score([shot.inputs for shot in word.said]), others).max(0)
     best = int(np.argmax(scores - np.array([other.info.calibration.threshold for other in others])))
     return Neighbour(others[best].info.word, float(scores[best]), others[best].info.calibration.threshold)
 
@@ -147,7 +147,7 @@ def _check_others(engine: Engine, word: StoredWord, others: Sequence[StoredWord]
     Raises:
         SafetyError: it does.
     """
-    heard = [(other.info.word, shot.inputs) for other in others if not other.info.forgotten for shot in other.shots]
+    heard = [(other.info.word, shot.inputs) for other in others for shot in other.said]
     if not heard:
         return
     engine.deploy([word])

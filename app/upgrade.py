@@ -58,5 +58,6 @@ def relearn(engine: Engine, word: StoredWord) -> StoredWord:
             f"'{info.word}' was heard by another encoder than that of the model {engine.model.name}, so its spikes are of no use here; {remedy}"
         )
     here = {"backend": engine.backend.name}
-    shots = [(engine.backend.learn(shot.inputs), about.model_copy(update=here)) for shot, about in zip(word.shots, info.shots, strict=True)]
-    return describe(engine, info.word, shots, info.created, earlier=info.calibration, acceptance=KEPT)
+    learnt = [tuple(engine.backend.learn(shot.inputs) for shot in taught) for taught in word.utterances]
+    shots = [(taught, about.model_copy(update=here)) for taught, about in zip(learnt, info.shots, strict=True)]
+    return describe(engine, info.word, shots, info.created, earlier=info.calibration, acceptance=KEPT, speeds=info.speeds)

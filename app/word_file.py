@@ -1,4 +1,4 @@
-"""The file of an enrolled word: its description, and what each utterance taught, as one safetensors file of at most 100 kB.
+"""The file of an enrolled word: its description, and what each utterance taught, as one safetensors file of at most 300 kB.
 
 What is kept are the factors of the weight change rather than its matrix (`hardware.backend.Shot`), and among them the utterance's input spikes, from
 which another model with the same encoder can learn the word anew (`app.upgrade`). Spikes stand eight to a byte, and numbers that half precision holds
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from priming.model import PrimedModel
 
 HEADER = "sayonce_word"  # key of our entry in a safetensors header
-MAX_BYTES = 100_000  # of a file
+MAX_BYTES = 300_000  # of a file
 DESCRIPTION_BYTES = 3_000  # of a file and an utterance, besides arrays
 
 
@@ -56,6 +56,7 @@ class WordInfo(_Frozen):
     calibration: Calibration
     lag_s: FiniteFloat = Field(ge=0)  # from the end of an utterance to the peak of its score
     shots: tuple[ShotInfo, ...] = Field(min_length=1)
+    speeds: tuple[FiniteFloat, ...] = (1.0,)  # at which each utterance was learnt from, as it was said first
     forgotten: bool = False  # whether the utterances' spikes were thrown away: then one array of changes stands for all shots
 
     @property
@@ -70,7 +71,18 @@ class StoredWord(_Frozen):
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     info: WordInfo
-    shots: tuple[Any, ...]  # of hardware.Shot, one for each of info.shots; one in all where the utterances are forgotten
+    shots: tuple[Any, ...]  # of hardware.Shot, one for each speed of each of info.shots; one in all where the utterances are forgotten
+
+    @property
+    def utterances(self) -> list[tuple["Shot", ...]]:
+        """What each utterance taught, at every speed; nothing where the utterances are forgotten."""
+        speeds = len(self.info.speeds)
+        return [] if self.info.forgotten else [self.shots[first : first + speeds] for first in range(0, len(self.shots), speeds)]
+
+    @property
+    def said(self) -> list["Shot"]:
+        """What each utterance taught as it was said; nothing where the utterances are forgotten."""
+        return [shots[0] for shots in self.utterances]
 
 
 def now() -> str:
@@ -173,7 +185,7 @@ def decode(content: bytes, place: str) -> StoredWord:
         header = metadata(content)
         info = WordInfo.model_validate_json(header[HEADER])
         channels = json.loads(header["channels"])
-        shots = tuple(_shot(tensors, channels[k], k) for k in range(1 if info.forgotten else len(info.shots)))
+        shots = tuple(_shot(tensors, channels[k], k) for k in range(1 if info.forgotten else len(info.shots) * len(info.speeds)))
         if clean(info.word) != info.word or len(info.calibration.own) != len(info.shots):
             raise ValueError(info.word)
     except (SafetensorError, ValidationError, KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError):

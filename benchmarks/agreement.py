@@ -88,7 +88,7 @@ class Run:
         """Learn words from their supports and calibrate them, all at once: the feature population then hears the background once."""
         learnt = {key: [self.backend.learn(spikes) for spikes in supports] for key, supports in new.items()}
         for key, shots in learnt.items():
-            for clip, shot in zip(key, shots, strict=True):
+            for clip, shot in zip(key, shots[:: len(self.model.config.speeds)], strict=True):
                 self.rates[clip] = np.concatenate([shot.features.mean(0), shot.recurrent.mean(0)])
                 if self.model.config.learner.plastic and hasattr(self.backend, "process_traced"):
                     self.backend.deploy([shots])

@@ -64,8 +64,9 @@ def learn(engine: Engine, data: Path, count: int, seed: int) -> list[StoredWord]
                 calibration=NO_CALIBRATION,
                 lag_s=0.0,
                 shots=(utterance.about,),
+                speeds=engine.model.config.speeds,
             )
-            found.append(StoredWord(info=info, shots=(engine.learn(utterance.speech),)))
+            found.append(StoredWord(info=info, shots=engine.learn(utterance.speech)))
             if len(found) >= wanted:
                 break
     return found
@@ -159,7 +160,7 @@ def main(
     regimes = [bounds.regime(word) for word in words]
     engine.deploy(words)
     in_pieces, in_stretches = score(engine, pieces(engine.model)), score(engine, stretches(engine.model))
-    shots: list[Shot] = [word.shots[0] for word in words]
+    shots: list[Shot] = [word.said[0] for word in words]
     answers = engine.backend.score([shot.inputs for shot in shots])  # [utterances, words]
     limits = thresholds(in_pieces, in_stretches, seconds)
     limit = limits[RATES.index(1.0)]

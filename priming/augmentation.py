@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
+from audio.speed import change_speed
 from priming.coloured_noise import coloured_noise
 from priming.corpus import load_many
 from priming.episodes import hearing
@@ -121,21 +122,6 @@ def mix_at_snr(clean: NDArray[np.float32], noise: NDArray[np.float32], snr_db: f
     return (clean + np.float32(gain) * added).astype(np.float32)
 
 
-def change_speed(samples: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    """Play a recording faster or slower; pitch follows, as from another speaker.
-
-    Args:
-        samples: float32 [n] at 16 kHz.
-        factor: above 1 is faster.
-
-    Returns:
-        float32 [about n / factor].
-    """
-    import soxr
-
-    return np.asarray(soxr.resample(samples, SAMPLE_RATE * factor, SAMPLE_RATE), dtype=np.float32)
-
-
 def augment(
     samples: NDArray[np.float32],
     rng: np.random.Generator,
@@ -159,7 +145,7 @@ def augment(
     """
     config = config or AugmentationConfig()
     factor = rng.uniform(*config.speed) if rng.random() < config.speed_share else 1.0
-    samples = samples if factor == 1.0 else change_speed(samples, factor)
+    samples = change_speed(samples, factor)
     heard = hearing(samples, int(rng.integers(2**31)), lead_s / factor, follow_s / factor)
     if rng.random() < config.noise_share:
         heard = mix_at_snr(heard, noise.draw(len(heard), rng), rng.uniform(*config.snr_db))

@@ -55,6 +55,7 @@ class PrimeConfig(BaseModel):
     copies: int = Field(default=1, ge=0)  # augmented copies of each clip
     fit_clips: int = Field(default=3000, gt=0)  # that the encoder's constants are fitted on
     commands_share: float = Field(default=0.3, ge=0, le=1)  # of tasks whose words were all said in isolation
+    speeds: tuple[float, ...] = (1.0, 0.86, 1.16)  # at which the finished model learns from an utterance, as it was said first
     clip_ms: float = Field(default=1760.0, gt=0)  # heard of a clip, up to half a second after it
 
     # the outer loop
@@ -70,8 +71,12 @@ class PrimeConfig(BaseModel):
     )  # share of the budget at whose end W_in and W_rec become plastic; until then tasks are cheap and have many words
     readout_ways: int = Field(default=24, gt=1)
     eprop_ways: int = Field(default=12, gt=1)  # words of a task once W_in and W_rec are plastic
+    shots: int = Field(default=1, gt=0)  # most utterances that a word is learnt from; each task draws how many
     queries: int = Field(default=3, gt=0)  # of each word
     unknown_share: float = Field(default=0.4, ge=0)  # queries that say another word, as a share of the words
+    background: int = Field(default=0, ge=0)  # stretches of continuous speech and noise in a task, in which no word is to be heard
+    background_clips: int = Field(default=4000, gt=0)  # from which they are drawn
+    background_weight: float = Field(default=1.0, gt=0)  # of how the words stand out from them, beside the rest of the objective
     rate: float = Field(default=6e-4, gt=0)  # Adam's, at its largest, for the feature population and the readout
     eprop_rate: float = Field(default=3e-4, gt=0)  # the same once W_in and W_rec are plastic
     learning_rate: float = Field(default=3e-3, gt=0)  # for the learning network and its generator
@@ -141,6 +146,10 @@ class PrimeConfig(BaseModel):
             raise ValueError(
                 "the optimizer es lets a backend learn words: leave device and distillation out, and take a scheme that a device can run"
             )
+        if self.shots > 1 and self.theta == "weights":
+            raise ValueError("theta weights remembers one utterance of a word: leave shots at 1")
+        if self.optimizer == "es" and self.background:
+            raise ValueError("the optimizer es judges candidates by words alone: leave background at 0")
         if self.optimizer == "es" and self.tasks != 1:
             raise ValueError("the optimizer es has population_tasks instead of tasks")
         if self.patience is not None and not self.validations:

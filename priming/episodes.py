@@ -6,7 +6,7 @@ the same episodes, and the first hundred of six hundred are the hundred of a sho
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
 from audio.noise_floor import surround
+from audio.speed import change_speed
 from priming.corpus import Clip
 from priming.errors import DataError
 
@@ -55,6 +56,19 @@ def hearing(samples: NDArray[np.float32], seed: int = 0, lead_s: float = 0.0, fo
     """
     before, after = max(0.0, BEFORE_S - lead_s), max(0.0, AFTER_S - follow_s)
     return surround(samples, round(before * SAMPLE_RATE), round(after * SAMPLE_RATE), seed)
+
+
+def hearings(samples: NDArray[np.float32], speeds: Sequence[float]) -> list[NDArray[np.float32]]:
+    """What the learner hears of a clip that it is to learn from: the clip at several speeds, each in its own background.
+
+    Args:
+        samples: float32 [n] at 16 kHz.
+        speeds: factors of `audio.speed.change_speed`.
+
+    Returns:
+        One array for each speed, as of `hearing`.
+    """
+    return [hearing(change_speed(samples, speed)) for speed in speeds]
 
 
 class _Pool:

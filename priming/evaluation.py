@@ -6,7 +6,7 @@ scores it. Nothing of the code that priming differentiates through is used.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
+from audio.speed import change_speed
 from hardware.backend import Backend, Shot
 from hardware.heard import Heard
 from priming.augmentation import mix_at_snr
@@ -49,10 +50,15 @@ class Utterance:
     clip: Clip
     key: str  # names the sound: alike for the same clip without noise, different for every query in noise
     noisy: NDArray[np.float32] | None = None  # the sound where noise was mixed in
+    speed: float = 1.0  # `audio.speed`; of what has no noise mixed in
 
     def samples(self) -> NDArray[np.float32]:
         """Return float32 [n] at 16 kHz: the clip in its own background, or in the noise of the evaluation."""
-        return hearing(load(self.clip)) if self.noisy is None else self.noisy
+        return hearing(change_speed(load(self.clip), self.speed)) if self.noisy is None else self.noisy
+
+    def at_speeds(self, speeds: Sequence[float]) -> "list[Utterance]":
+        """Return the utterance at every speed that a word is learnt from; 1 is the utterance itself."""
+        return [self if speed == 1.0 else replace(self, key=f"{self.key}, speed {speed:g}", speed=speed) for speed in speeds]
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class HeardEpisode:
     """An episode as the network receives it."""
 
     episode: Episode
-    supports: list[list[NDArray[np.uint8]]]  # spikes [T, I] of the utterances of each word
+    supports: list[list[NDArray[np.uint8]]]  # spikes [T, I] of the utterances of each word, each at every speed of the model
     queries: list[NDArray[np.uint8]]  # spikes [T, I]
     labels: NDArray[np.int64]  # [queries] index of the word, -1 where it is not enrolled
 
@@ -170,9 +176,9 @@ def heard_episodes(model: PrimedModel, config: EvaluationConfig) -> Iterator[Hea
     Raises:
         DataError: unusable data folder, or more ways than words.
     """
-    ears = _Ears(model)
+    ears, speeds = _Ears(model), model.config.speeds
     for sounding in sounding_episodes(config):
-        supports = [[ears(utterance) for utterance in shots] for shots in sounding.supports]
+        supports = [[ears(heard) for utterance in shots for heard in utterance.at_speeds(speeds)] for shots in sounding.supports]
         yield HeardEpisode(sounding.episode, supports, [ears(utterance) for utterance in sounding.queries], sounding.labels)
 
 

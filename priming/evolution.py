@@ -125,11 +125,10 @@ class EvolutionLoop(Loop):
         try:
             self._backend.load(self.learner, {name: tensor for name, tensor in weights.items() if not name.startswith("objective.")})
             for task in tasks:
-                support, queries = (
-                    list(self.workspace.features.take(clips, copies))
-                    for clips, copies in ((task.support, task.support_copies), (task.queries, task.query_copies))
-                )
-                self._backend.deploy([[self._backend.learn(spikes)] for spikes in support])
+                support = self.workspace.features.take(task.support.ravel(), task.support_copies.ravel())
+                queries = list(self.workspace.features.take(task.queries, task.query_copies))
+                shots = iter([self._backend.learn(spikes) for spikes in support])
+                self._backend.deploy([[next(shots) for _ in own] for own in task.support])
                 scores, labels = torch.from_numpy(self._backend.score(queries)), torch.from_numpy(task.labels)
                 found.append((float(objective.decision_loss(scores, labels, weights)), objective.accuracy(scores, labels)))
         except BackendError:

@@ -44,7 +44,7 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         "speakers": len({clip.speaker for clip in clips}),
         "validation": {subset: summary.figures() for subset, summary in validate(weights, loop.learner, workspace, config)},
     }
-    model = ModelConfig(name=config.out.stem, encoder=workspace.encoder.config, learner=loop.learner, provenance=provenance)  # type: ignore[attr-defined]
+    model = ModelConfig(name=config.out.stem, encoder=workspace.encoder.config, learner=loop.learner, speeds=config.speeds, provenance=provenance)  # type: ignore[attr-defined]
     save_model(config.out, model, weights, workspace.encoder.constants, background)  # type: ignore[attr-defined]
     say(f"wrote {config.out}")
     return config.out

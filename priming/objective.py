@@ -6,9 +6,12 @@ them"):
 .. math::
     E = \underbrace{-\log \frac{e^{\tau s_{qy}}}{e^{\tau\nu} + \sum_w e^{\tau s_{qw}}}}_{\text{which word, or none}}
       + \tfrac12 \underbrace{\mathrm{BCE}\big(\sigma(a (s_{qw} - \theta)), [y = w]\big)}_{\text{this word or not}}
+      + \mu \underbrace{-\log \frac{e^{\tau s_{qy}}}{e^{\tau s_{qy}} + \sum_b e^{\tau s_{by}}}}_{\text{this word or background}}
       + \lambda \underbrace{\textstyle\frac{1}{2N}\sum_j (\bar z_j - r^*)^2}_{\text{firing rates}}
 
-The second term is what a threshold in `app listen` needs; positives weigh as much as all negatives of a query together.
+The second term is what a threshold in `app listen` needs; positives weigh as much as all negatives of a query together. The third is what the
+threshold is calibrated against: every utterance y of a word is to score higher than all stretches b of continuous sound, the highest of which count
+most. It is a term for each word by itself, as each has a threshold of its own.
 """
 
 import math
@@ -54,6 +57,25 @@ def decision_loss(scores: Tensor, labels: Tensor, scalars: Scalars) -> Tensor:
     pair_logits = (scores - scalars["objective.threshold"]) * scalars["objective.log_slope"].exp()
     weight = torch.where(target > 0, words / 2.0, 0.5)
     return which + PAIR_WEIGHT * functional.binary_cross_entropy_with_logits(pair_logits, target, weight=weight)
+
+
+def background_loss(scores: Tensor, labels: Tensor, background: Tensor, scalars: Scalars) -> Tensor:
+    """Evaluate the third term.
+
+    Args:
+        scores: [Q, B] largest score of each word over the steps of each query.
+        labels: [Q] index of the word, -1 where it is none of them.
+        background: [S, B] largest score of each word over the steps of each stretch.
+        scalars: learned scalars.
+
+    Returns:
+        Scalar loss, mean over the queries that say a word.
+    """
+    known = labels >= 0
+    own = scores[known, labels[known]]
+    against = background.T[labels[known]]  # [known, S]
+    logits = torch.cat([own.unsqueeze(1), against], 1) * scalars["objective.log_temperature"].exp()
+    return functional.cross_entropy(logits, torch.zeros_like(labels[known]))
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from priming import checkpoint, distillation, objective
+from priming.features import Features
 from priming.loop import Loop, StepReport
 from priming.sampler import Task
 from snn import features, schemes
@@ -31,6 +32,7 @@ SLOW_FACTOR = 3.0
 SHARED = ("feature.", "readout.", "center", "objective.", "lsg.profile")  # the rest belongs to the learning network and its generator
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.03  # of the largest, at the end of a stage
+BACKGROUND_DRAWS = 2  # keeps the draw of background apart from other draws of a step
 
 
 class OuterLoop(Loop):
@@ -50,8 +52,9 @@ class OuterLoop(Loop):
         """Put both moments of Adam back."""
         checkpoint.restore_optimizer(self.optimizer, self.weights, tensors)
 
-    def _spikes(self, clips: np.ndarray, copies: np.ndarray, generator: torch.Generator) -> Tensor:
-        spikes = torch.from_numpy(self.workspace.features.take(clips, copies)).to(torch.float32).transpose(0, 1)  # [T, n, I]
+    def _spikes(self, clips: np.ndarray, copies: np.ndarray, generator: torch.Generator, source: Features | None = None) -> Tensor:
+        taken = (source or self.workspace.features).take(clips, copies)
+        spikes = torch.from_numpy(taken).to(torch.float32).transpose(0, 1)  # [T, n, I]
         kept = torch.rand(1, spikes.shape[1], spikes.shape[2], generator=generator) >= self.config.input_dropout
         return (spikes * kept).to(self.config.device)
 
@@ -83,7 +86,7 @@ class OuterLoop(Loop):
         eprop_stage = self.learner.plastic and self.progress >= self.readout_share
         ways = config.eprop_ways if eprop_stage else config.readout_ways
         task = self.workspace.sampler.draw(number, ways, config.queries, round(config.unknown_share * ways))
-        loss, scores, labels, figures = self._task_loss(task, eprop_stage, generator)
+        loss, scores, labels, figures = self._task_loss(task, number, eprop_stage, generator)
         accuracy = objective.accuracy(scores.detach(), labels)
         return loss, figures | {"accuracy": accuracy, "words": float(len(task.support)), "stage": float(eprop_stage)}
 
@@ -142,16 +145,27 @@ class OuterLoop(Loop):
         largest = {"shared": shared, "slow": SLOW_FACTOR * shared, "learning": config.learning_rate}[kind]
         return min(1.0, (self.step + 1) / WARM_UP_STEPS) * largest * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * within)))
 
-    def _task_loss(self, task: Task, eprop_stage: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
+    def _background(self, number: int, generator: torch.Generator) -> list[Tensor]:
+        """Draw the stretches of continuous sound of a task: their spikes [T, S, I], or nothing if tasks have none."""
+        stretches, count = self.workspace.background, self.config.background
+        if stretches is None or not count:
+            return []
+        rng = np.random.default_rng([self.config.seed, number, BACKGROUND_DRAWS])
+        return [self._spikes(rng.integers(len(stretches.clips), size=count), rng.integers(self.config.copies + 1, size=count), generator, stretches)]
+
+    def _task_loss(self, task: Task, number: int, eprop_stage: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
         plastic = self.learner.model_copy(update={"plastic": eprop_stage})
-        clips, copies = np.concatenate([task.support, task.queries]), np.concatenate([task.support_copies, task.query_copies])
-        heard, population = features.hear(plastic, self.weights, self._spikes(clips, copies, generator))
-        support, queries = heard.split([len(task.support), len(task.queries)], dim=1)  # one gradient for both; two slices would bring one each
-        learnt, learning = schemes.learn(plastic, self.weights, support)
-        running, response = schemes.respond(plastic, self.weights, learnt, queries)
-        scores = running.amax(0).T  # [Q, B]
+        clips, copies = np.concatenate([task.support.ravel(), task.queries]), np.concatenate([task.support_copies.ravel(), task.query_copies])
+        spikes = torch.cat([self._spikes(clips, copies, generator), *self._background(number, generator)], 1)
+        heard, population = features.hear(plastic, self.weights, spikes)
+        support, asked = heard.split([task.support.size, heard.shape[1] - task.support.size], dim=1)  # one gradient for both; two slices bring one each
+        learnt, learning = schemes.learn(plastic, self.weights, support, task.support.shape[1])
+        running, response = schemes.respond(plastic, self.weights, learnt, asked)
+        scores, background = running.amax(0).T.split([len(task.queries), asked.shape[1] - len(task.queries)])  # [Q, B] and [S, B]
         labels = torch.from_numpy(task.labels).to(scores.device)
         decision = objective.decision_loss(scores, labels, self.weights)
+        if len(background):
+            decision = decision + self.config.background_weight * objective.background_loss(scores, labels, background, self.weights)
         target = self.config.target_rate
         rates = rate_loss(population.z, target)
         figures = {"decision loss": float(decision.detach()), "feature rate": float(population.z.detach().mean())}
@@ -168,6 +182,6 @@ class OuterLoop(Loop):
         loss = decision + objective.RATE_WEIGHT * rates
         if self.workspace.teacher is not None and self.config.distil_weight:
             values = self.workspace.teacher.values(clips, copies).to(self.config.device)
-            imitation, agreement = distillation.imitation_loss(plastic, self.weights, heard, values)
+            imitation, agreement = distillation.imitation_loss(plastic, self.weights, heard[:, : len(clips)], values)
             loss, figures = loss + self.config.distil_weight * imitation, figures | agreement
         return loss, scores, labels, figures

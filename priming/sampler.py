@@ -1,11 +1,11 @@
-"""Tasks for the outer loop: some words, one utterance of each to learn from, utterances of other speakers to recognise.
+"""Tasks for the outer loop: some words, utterances of each to learn from, utterances of other speakers to recognise, and continuous sound.
 
 Every draw depends on the seed and the number of the step alone, so a resumed run draws what the uninterrupted one would have drawn. No query is said
 by a speaker who taught a word of the same task, as in the tests (`priming.episodes`): else the network could tell voices apart instead of words.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from priming.gate import PrimingData
 
 UNKNOWN = -1  # label of a query that says none of the words
 DICTIONARY_SOURCES = frozenset({"pairs", "splices", "synthetic"})  # whose words may sound alike, or hold one another
+ONE_VOICE = 0.5  # share of the tasks of several utterances in which one speaker says all of a word's
 JITTER = 0.25  # added at random to how far apart words sound, so that a word's hard tasks differ
 
 
@@ -25,10 +26,10 @@ JITTER = 0.25  # added at random to how far apart words sound, so that a word's 
 class Task:
     """One draw of the family of tasks."""
 
-    support: NDArray[np.int64]  # [B] clip that each word is learnt from
+    support: NDArray[np.int64]  # [B, S] clips that each word is learnt from
     queries: NDArray[np.int64]  # [Q] clips to recognise
     labels: NDArray[np.int64]  # [Q] index of the word, or -1
-    support_copies: NDArray[np.int64]  # [B]
+    support_copies: NDArray[np.int64]  # [B, S]
     query_copies: NDArray[np.int64]  # [Q]
 
 
@@ -44,6 +45,7 @@ class TaskSampler:
         weights: how often clips of a source are drawn, against 1 for a source that is not named. A word, and a speaker of it, is drawn as often as
             the source of most weight that has it.
         hard_share: share of tasks whose words sound alike, those asked but not learnt among them.
+        shots: most utterances that a word is learnt from; every task draws how many it has.
 
     Raises:
         DataError: clips that the gate has not admitted, too few words said by two speakers, or hard tasks without a pronouncing dictionary.
@@ -58,12 +60,13 @@ class TaskSampler:
         commands_share: float,
         weights: Mapping[str, float] | None = None,
         hard_share: float = 0.0,
+        shots: int = 1,
     ) -> None:
         clips = features.clips
         admitted = {clip.key for clip in data.clips}
         if any(clip.key not in admitted for clip in clips):
             raise DataError("the features hold clips that the gate has not admitted")
-        self._copies, self._seed, self._commands_share, self._hard_share = copies, seed, commands_share, hard_share
+        self._copies, self._seed, self._commands_share, self._hard_share, self._shots = copies, seed, commands_share, hard_share, shots
         said: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index, clip in enumerate(clips):
             said[clip.word][clip.speaker].append(index)
@@ -113,11 +116,12 @@ class TaskSampler:
         ways = min(ways, len(pool) - 1)
         drawn = self._words(pool, ways + unknown, hard, rng)
         teachers = self._teachers(drawn[:ways], queries, rng)
-        taught = np.zeros(self._speaker_weights.shape[1], bool)
-        taught[list(teachers.values())] = True
+        shots = 1 if self._shots == 1 else int(rng.integers(1, self._shots + 1))
+        people = self._people(teachers, queries, shots, rng)
+        taught = self._mask(speaker for own in people.values() for speaker in own)
         support, query, labels = [], [], []
-        for label, (word, teacher) in enumerate(teachers.items()):
-            support.append(self._clip(word, teacher, alone=True, rng=rng))
+        for label, (word, own) in enumerate(people.items()):
+            support += [self._clip(word, own[shot % len(own)], alone=True, rng=rng) for shot in range(shots)]
             askers = self._speakers(word, ~taught, queries, rng)
             query += [self._clip(word, speaker, alone=False, rng=rng) for speaker in askers]
             labels += [label] * len(askers)
@@ -126,7 +130,8 @@ class TaskSampler:
                 query.append(self._clip(word, speaker, alone=False, rng=rng))
                 labels.append(UNKNOWN)
         copies = rng.integers(self._copies + 1, size=len(support) + len(query))
-        return Task(np.array(support), np.array(query), np.array(labels), copies[: len(support)], copies[len(support) :])
+        supports, support_copies = (array.reshape(-1, shots) for array in (np.array(support), copies[: len(support)]))
+        return Task(supports, np.array(query), np.array(labels), support_copies, copies[len(support) :])
 
     def _words(self, pool: NDArray[np.int64], count: int, hard: bool, rng: np.random.Generator) -> list[int]:
         """Draw words that can be told apart; hard ones are near the first."""
@@ -169,6 +174,33 @@ class TaskSampler:
             free -= says[:, found[0]] & ~taught[found[0]]
             taught[found[0]] = True
         return teachers
+
+    def _people(self, teachers: dict[int, int], queries: int, shots: int, rng: np.random.Generator) -> dict[int, list[int]]:
+        """Draw who says the utterances that each word is learnt from: its teacher alone in half of the tasks, else others too, at most one for each.
+
+        Nobody joins who is needed to ask: every word keeps as many speakers who teach none as there are queries.
+        """
+        people = {word: [teacher] for word, teacher in teachers.items()}
+        if shots == 1 or rng.random() < ONE_VOICE:
+            return people
+        says, taught = self._speaker_weights[list(people)] > 0, self._mask(teachers.values())
+        free = (says & ~taught).sum(axis=1)
+        for word, own in people.items():
+            for speaker in self._speakers(word, ~taught, len(taught), rng):
+                if len(own) == shots:
+                    break
+                asked = says[:, speaker]
+                if (free[asked] > queries).all():
+                    own.append(speaker)
+                    taught[speaker] = True
+                    free -= asked
+        return people
+
+    def _mask(self, speakers: Iterable[int]) -> NDArray[np.bool_]:
+        """Return which of all speakers are among these."""
+        among = np.zeros(self._speaker_weights.shape[1], bool)
+        among[list(speakers)] = True
+        return among
 
     def _speakers(self, word: int, allowed: NDArray[np.bool_], count: int, rng: np.random.Generator) -> list[int]:
         """Draw speakers of a word, each at most once."""

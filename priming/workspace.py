@@ -26,6 +26,7 @@ from priming.features import FeatureConfig, Features, encode_features, fingerpri
 from priming.gate import PrimingData
 from priming.model import load_model
 from priming.sampler import TaskSampler
+from priming.stretches import stretch_clips
 from snn.config import LearnerConfig
 
 VALIDATION_SETS = ("isolated", "connected")
@@ -44,6 +45,7 @@ class Workspace:
     validation: dict[str, Features]  # clean clips of validation words, by set; empty where the folder has none
     default_learner: LearnerConfig
     teacher: Teacher | None = None  # of distillation
+    background: Features | None = None  # stretches of continuous sound, if tasks have any
 
     def input_rate(self) -> Tensor:
         """Return the mean spikes per step of each channel on a sample of clips: [I]."""
@@ -96,7 +98,7 @@ def encode_family(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder,
     ]
     features = joined_features(parts)
     weights = {str(source): weight for source, weight in config.sources.items()}
-    return features, TaskSampler(features, data, config.copies, config.seed, config.commands_share, weights, config.hard_share)
+    return features, TaskSampler(features, data, config.copies, config.seed, config.commands_share, weights, config.hard_share, config.shots)
 
 
 def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
@@ -133,7 +135,15 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
         validation[subset] = encode_features(clips, encoder, FeatureConfig(steps=steps, copies=0), folder, None, progress=None)
     learner = default_learner(config.encoder, encoder.channels, encoder.step_ms, config.cell)
     teacher = _teach(config, data, features, (config.learner or learner).projection, say) if config.distil_share else None
-    return Workspace(data, encoder, features, sampler, validation, learner, teacher)
+    background = _encode_background(config, data, encoder, say) if config.background else None
+    return Workspace(data, encoder, features, sampler, validation, learner, teacher, background)
+
+
+def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder, say: Say) -> Features:
+    """Encode stretches of continuous sound."""
+    clips = stretch_clips(data, config.background_clips, config.clip_ms / 1000, config.encoding_seed)
+    kept = FeatureConfig(steps=round(config.clip_ms / encoder.step_ms), copies=config.copies, seed=config.encoding_seed)
+    return encode_features(clips, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, "background"))
 
 
 def _teach(config: PrimeConfig, data: PrimingData, student: Features, units: int, say: Say) -> Teacher:

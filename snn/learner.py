@@ -27,7 +27,7 @@ from snn.populations import Weights, cell_params, lsg_weights, without_autapses
 
 
 class Learnt(NamedTuple):
-    """What one utterance per task taught: the factors of the weight changes, and the readout weights."""
+    """What one utterance per task taught, or several (`pooled`): the factors of the weight changes, and the readout weights."""
 
     factor: Tensor  # [T, B, N] e-prop factors
     presynaptic: Tensor  # [T, B, H] h - c
@@ -96,6 +96,30 @@ def learn(config: LearnerConfig, weights: Weights, heard: Tensor, teach: Teach =
     signals, factor = teach(config, weights, heard, current, activity)
     words = readout.learn(units, weights["readout.gain"], signals.gate, config.delays)
     return Learnt(factor, heard - weights["center"], network.delayed(activity.z), words), Learning(activity, signals)
+
+
+def pooled(learnt: Learnt, shots: int) -> Learnt:
+    """Average what several utterances of each word taught, as a backend does that is given several shots.
+
+    Changes of the weights add up in their factors: those of one utterance follow those of another in time.
+
+    Args:
+        learnt: of B S utterances, the S of a word one after the other.
+        shots: S.
+
+    Returns:
+        Of B words, with factors of S T steps.
+    """
+    if shots == 1:
+        return learnt
+
+    def joined(rows: Tensor) -> Tensor:
+        """Put the utterances of a word after one another: [T, B S, N] to [S T, B, N]."""
+        apart = rows.unflatten(1, (-1, shots))
+        return apart.permute(2, 0, 1, 3).flatten(0, 1)
+
+    words = readout.normalised(learnt.readout.unflatten(0, (-1, shots)).mean(1))
+    return Learnt(joined(learnt.factor) / shots, joined(learnt.presynaptic), joined(learnt.recurrent), words)
 
 
 def respond(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tensor) -> tuple[Tensor, network.Activity | None]:

@@ -109,19 +109,28 @@ def online(config: LearnerConfig, weights: Weights, steps: int) -> OnlineSignals
     return source(config, weights, steps)
 
 
-def learn(config: LearnerConfig, weights: Weights, heard: Tensor) -> tuple[Any, Learning | None]:
-    """Learn one word per task from one utterance each.
+def learn(config: LearnerConfig, weights: Weights, heard: Tensor, shots: int = 1) -> tuple[Any, Learning | None]:
+    """Learn one word per task from its utterances.
 
     Args:
         config: of the learner.
         weights: primed.
-        heard: [T, B, H] of the utterances.
+        heard: [T, B S, H] of the utterances, the S of a word one after the other.
+        shots: S, utterances of each word.
 
     Returns:
         What was learnt, for `respond`, and what the networks did meanwhile; None where the readout alone learns.
+
+    Raises:
+        ValueError: several shots without plasticity: there is nothing in which to average them.
     """
     teach = SCHEMES[config.theta].teach
-    return memory.learn(config, weights, heard) if teach is None else learner.learn(config, weights, heard, teach)
+    if teach is None:
+        if shots != 1:
+            raise ValueError(f"theta '{config.theta}' remembers one utterance of a word, not {shots}")
+        return memory.learn(config, weights, heard)
+    learnt, learning = learner.learn(config, weights, heard, teach)
+    return learner.pooled(learnt, shots), learning
 
 
 def respond(config: LearnerConfig, weights: Weights, learnt: Any, heard: Tensor) -> tuple[Tensor, network.Activity | None]:

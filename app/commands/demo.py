@@ -58,8 +58,8 @@ def run(out: str, data: str | None, model: str | None, backend: str) -> None:
     engine = open_engine(model, backend)
     if not hasattr(engine.backend, "learn_traced"):
         raise AppError(f"the backend {backend} does not tell what its networks do; the demo needs one that does, such as torch")
-    shot, learning = engine.backend.learn_traced(engine.encoder.encode(hearing(utterance.speech)))
-    word = describe(engine, material.word, [(shot, utterance.about)], created=now())
+    _, learning = engine.backend.learn_traced(engine.encoder.encode(hearing(utterance.speech)))
+    word = describe(engine, material.word, [(engine.learn(utterance.speech), utterance.about)], created=now())
     info = word.info
     recorder = _Recorder(engine.backend)
     listener = Listener([word], engine=dataclasses.replace(engine, backend=recorder))

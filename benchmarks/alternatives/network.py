@@ -37,7 +37,11 @@ class Network:
         self._backend.load(model.config.learner, model.weights if weights is None else weights)
         self._background = hear_pieces(self._backend, model)
         self._changes: list[tuple[float, float]] = []
-        self.learn = PerSound(self._learn, SHOTS_KEPT)
+        self._taught = PerSound(self._learn, SHOTS_KEPT)
+
+    def learn(self, utterance: Utterance) -> list[Shot]:
+        """Learn from an utterance at every speed of the model."""
+        return [self._taught(heard) for heard in utterance.at_speeds(self._model.config.speeds)]
 
     def _learn(self, utterance: Utterance) -> Shot:
         shot = self._backend.learn(self._spikes(utterance))
@@ -84,7 +88,7 @@ class Learner:
 
     def score(self, supports: Sequence[Sequence[Utterance]], queries: Sequence[Utterance]) -> NDArray[np.float64]:
         """Learn and score; see `alternatives.protocol.Alternative`."""
-        learnt = [[self._network.learn(utterance) for utterance in utterances] for utterances in supports]
+        learnt = [[shot for utterance in utterances for shot in self._network.learn(utterance)] for utterances in supports]
         words = learnt if self._keep is None else [[self._keep(shot) for shot in shots] for shots in learnt]
         return self._network.score(words, queries)
 

@@ -243,7 +243,7 @@ class Patterns:
         self._said = np.stack([rng.random(words[word].shape) < words[word] for word in said]).astype(np.uint8)
         labels = np.array([word if word < ways else -1 for word in said[ways:]])
         none = np.zeros(len(said), np.int64)
-        return Task(np.arange(ways), np.arange(ways, len(said)), labels, none[:ways], none[ways:])
+        return Task(np.arange(ways)[:, None], np.arange(ways, len(said)), labels, none[:ways, None], none[ways:])
 
     def take(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.uint8]:
         taken: NDArray[np.uint8] = self._said[clips]
@@ -262,7 +262,7 @@ def pattern_loop() -> Callable[..., Loop]:
         family = Patterns(busy, quiet)
         rate, decoder = torch.full((Patterns.CHANNELS,), family.rate), np.eye(6, Patterns.CHANNELS, dtype=np.float32)
         encoder = SimpleNamespace(decoder=lambda: decoder)
-        workspace = SimpleNamespace(sampler=family, features=family, encoder=encoder, input_rate=lambda: rate, validation={}, teacher=None)
+        workspace = SimpleNamespace(sampler=family, features=family, encoder=encoder, input_rate=lambda: rate, validation={}, teacher=None, background=None)
         return open_loop(config, workspace)
 
     return make
@@ -277,7 +277,7 @@ def judge() -> Callable[..., tuple[float, float]]:
         with torch.no_grad():
             for step in range(10**6, 10**6 + tasks):
                 task = loop.workspace.sampler.draw(step, 5, 3, 2)
-                spikes = loop.workspace.features.take(np.concatenate([task.support, task.queries]), np.zeros(0, np.int64))
+                spikes = loop.workspace.features.take(np.concatenate([task.support.ravel(), task.queries]), np.zeros(0, np.int64))
                 heard, _ = population.hear(loop.learner, own, torch.from_numpy(spikes.astype(np.float32)).transpose(0, 1))
                 learnt, _ = schemes.learn(loop.learner, own, heard[:, :5])
                 scores = schemes.respond(loop.learner, own, learnt, heard[:, 5:])[0].amax(0).T

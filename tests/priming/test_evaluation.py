@@ -11,7 +11,7 @@ from hardware.torch_backend import TorchBackend
 from priming import evaluation
 from priming.calibration import calibrate
 from priming.corpus import load, role_clips
-from priming.episodes import draw_episodes, hearing
+from priming.episodes import draw_episodes, hearing, hearings
 from priming.errors import DataError
 from priming.evaluation import EvaluationConfig, HeardEpisode, evaluate, heard_episodes
 from priming.metrics import summarise
@@ -30,7 +30,7 @@ def test_the_figures_are_those_of_enrolling_and_scoring_by_hand(toy_model: Prime
     (episode,) = draw_episodes(role_clips(one.data, "test"), 2, 2, 1, 8)
     columns = []
     for support in episode.support:
-        shots = [backend.learn(encoder.encode(hearing(load(clip)))) for clip in support]
+        shots = [backend.learn(encoder.encode(heard)) for clip in support for heard in hearings(load(clip), toy_model.config.speeds)]
         calibration = calibrate(backend, toy_model, shots)
         backend.deploy([shots])
         raw = []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from priming.objective import accuracy, decision_loss, initial_scalars
+from priming.objective import accuracy, background_loss, decision_loss, initial_scalars
 
 SCORES = [[0.9, 0.1, -0.2], [0.3, 0.2, 0.7], [0.4, 0.5, 0.1], [0.0, 0.6, 0.2]]
 LABELS = [0, 2, -1, 0]
@@ -53,3 +53,15 @@ def test_confident_right_answers_cost_next_to_nothing_and_wrong_ones_much() -> N
 
 def test_accuracy_counts_known_queries_only() -> None:
     assert accuracy(torch.tensor(SCORES), torch.tensor(LABELS)) == pytest.approx(2 / 3)
+
+
+def test_every_utterance_is_set_against_all_background_of_its_own_word() -> None:
+    background = [[0.2, 0.9, -0.1], [0.5, 0.8, 0.3]]
+    expected = 0.0
+    for query, word in ((0, 0), (1, 2), (3, 0)):  # the known ones
+        own = math.exp(12.0 * SCORES[query][word])
+        expected -= math.log(own / (own + sum(math.exp(12.0 * row[word]) for row in background))) / 3
+    loss = background_loss(torch.tensor(SCORES).double(), torch.tensor(LABELS), torch.tensor(background).double(), scalars(torch.float64))
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    higher = torch.tensor(background).double() + torch.tensor([0.0, 5.0, 0.0])  # of a word that nobody says
+    assert float(background_loss(torch.tensor(SCORES).double(), torch.tensor(LABELS), higher, scalars(torch.float64))) == pytest.approx(expected)

@@ -206,7 +206,7 @@ def loss_and_accuracy(loop: OuterLoop, weights: dict[str, Tensor], eprop_stage: 
         with torch.no_grad():
             for step in range(10_000, 10_012):
                 task = loop.workspace.sampler.draw(step, 6, 3, 2)
-                _, scores, labels, figures = loop._task_loss(task, eprop_stage, torch.Generator().manual_seed(step))
+                _, scores, labels, figures = loop._task_loss(task, step, eprop_stage, torch.Generator().manual_seed(step))
                 found.append((figures["decision loss"], objective.accuracy(scores, labels)))
         loss, accuracy = np.mean(found, axis=0)
         return float(loss), float(accuracy)
@@ -343,10 +343,10 @@ def test_too_little_memory_is_told_with_what_to_lower(
 ) -> None:
     real = OuterLoop._task_loss
 
-    def starved(self: OuterLoop, task: Any, eprop_stage: bool, generator: torch.Generator) -> Any:
+    def starved(self: OuterLoop, task: Any, number: int, eprop_stage: bool, generator: torch.Generator) -> Any:
         if eprop_stage:
             raise error
-        return real(self, task, eprop_stage, generator)
+        return real(self, task, number, eprop_stage, generator)
 
     monkeypatch.setattr(OuterLoop, "_task_loss", starved)
     with pytest.raises(ModelError, match=r"memory does not suffice at step 4 for tasks of 4 words .* --set eprop_ways=2") as caught:

@@ -38,9 +38,9 @@ def test_a_word_is_learnt_from_one_speaker_and_asked_of_others(
 ) -> None:
     clips = data.words
     task = sampler(data, seed, share).draw(step, ways, queries, unknown)
-    words = [clips[i].word for i in task.support]
+    words = [clips[i].word for i in task.support[:, 0]]
     assert len(set(words)) == len(words) == min(ways, 11)
-    teachers = {clips[i].speaker for i in task.support}
+    teachers = {clips[i].speaker for i in task.support.ravel()}
     assert not teachers & {clips[i].speaker for i in task.queries}
     for label, word in enumerate(words):
         said_by = [clips[i].speaker for i in task.queries[task.labels == label]]
@@ -51,8 +51,8 @@ def test_a_word_is_learnt_from_one_speaker_and_asked_of_others(
     assert not set(strangers) & set(words)
     assert len(set(strangers)) == len(strangers)
     assert len(task.labels) == len(task.queries) == len(task.query_copies)
-    copies = np.concatenate([task.support_copies, task.query_copies])
-    assert len(task.support_copies) == len(task.support)
+    copies = np.concatenate([task.support_copies.ravel(), task.query_copies])
+    assert task.support_copies.shape == task.support.shape == (len(task.support), 1)
     assert ((copies >= 0) & (copies <= COPIES)).all()
 
 
@@ -67,7 +67,7 @@ def test_a_draw_depends_on_seed_and_step_alone(data: PrimingData) -> None:
 
 def test_every_word_and_every_copy_comes_up(data: PrimingData) -> None:
     drawn = [sampler(data).draw(step, 6, 2, 2) for step in range(60)]
-    assert {data.words[i].word for task in drawn for i in task.support} == {f"prime{n}" for n in range(12)}
+    assert {data.words[i].word for task in drawn for i in task.support.ravel()} == {f"prime{n}" for n in range(12)}
     assert {int(copy) for task in drawn for copy in task.query_copies} == {0, 1, 2}
     assert {data.words[i].corpus for task in drawn for i in task.queries} == {"speech_commands", "librispeech"}
 
@@ -104,7 +104,7 @@ def test_words_that_share_their_few_speakers_still_have_somebody_to_ask(tmp_path
     clips = made_up(tmp_path, {"bed": "ab", "cat": "abc", "dog": "bc", "six": "ad", "two": "acd"})
     for step in range(100):
         task = drawing(clips, monkeypatch).draw(step, 4, 3, 1)
-        teachers = {clips[i].speaker for i in task.support}
+        teachers = {clips[i].speaker for i in task.support.ravel()}
         assert not teachers & {clips[i].speaker for i in task.queries}
         assert {label for label in task.labels.tolist() if label >= 0} == set(range(len(task.support)))
         assert len(task.support) >= 2
@@ -116,7 +116,7 @@ def test_hard_tasks_are_of_words_that_sound_alike(tmp_path: Path, monkeypatch: p
     hard, mixed = (drawing(clips, monkeypatch, hard_share=share) for share in (1.0, 0.0))
 
     def alike(tasks: TaskSampler) -> float:
-        drawn = [[clips[i].word for i in tasks.draw(step, 3, 1, 1).support] for step in range(100)]
+        drawn = [[clips[i].word for i in tasks.draw(step, 3, 1, 1).support[:, 0]] for step in range(100)]
         return float(np.mean([len(set(words) & set(near)) == 3 for words in drawn if words[0] in near]))
 
     assert alike(hard) > 0.9 > 0.5 > alike(mixed)
@@ -127,7 +127,7 @@ def test_words_that_sound_the_same_never_meet(tmp_path: Path, monkeypatch: pytes
     tasks = drawing(clips, monkeypatch, hard_share=0.5)
     for step in range(100):
         task = tasks.draw(step, 3, 2, 1)
-        words = {clips[i].word for i in (*task.support, *task.queries)}
+        words = {clips[i].word for i in (*task.support[:, 0], *task.queries)}
         assert not {"sea", "see"} <= words
         assert not ("the" in words and words & {"of the", "in the"})
 
@@ -141,10 +141,35 @@ def test_sources_are_drawn_by_their_weights(tmp_path: Path, monkeypatch: pytest.
     def shares(weights: dict[str, float]) -> tuple[float, float]:
         tasks = drawing(clips, monkeypatch, weights=weights)
         drawn = [tasks.draw(step, 2, 3, 1) for step in range(200)]
-        support = [clips[i].source for task in drawn for i in task.support]
+        support = [clips[i].source for task in drawn for i in task.support[:, 0]]
         queries = [clips[i].source for task in drawn for i in task.queries]
         assert "context" not in support  # a word is taught by itself
         return np.mean([one == "pairs" for one in support]).item(), queries.count("context") / (queries.count("context") + queries.count("aligned"))
 
     assert shares({}) == pytest.approx((0.5, 0.5), abs=0.06)
     assert shares({"pairs": 0.2, "context": 3.0}) == pytest.approx((0.1, 0.75), abs=0.07)
+
+
+def test_several_utterances_of_a_word_are_said_by_one_or_by_several_and_askers_are_others(data: PrimingData) -> None:
+    tasks = TaskSampler(Features(data.words, [], 320), data, COPIES, 0, 0.3, shots=4)
+    clips, shots, voices = data.words, set(), set()
+    for step in range(200):
+        task = tasks.draw(step, 3, 2, 2)
+        shots.add(task.support.shape[1])
+        assert task.support_copies.shape == task.support.shape
+        teachers = [{clips[i].speaker for i in own} for own in task.support]
+        voices |= {(task.support.shape[1], len(own)) for own in teachers}
+        assert all(len({clips[i].word for i in own}) == 1 for own in task.support)
+        asked = {clips[i].speaker for i in task.queries}
+        assert not asked & set.union(*teachers)
+        assert all((task.labels == label).sum() == 2 for label in range(len(task.support)))  # nobody who is needed to ask teaches
+    assert shots == {1, 2, 3, 4}
+    assert {(4, 1), (4, 4)} <= voices
+
+
+def test_one_utterance_a_word_draws_what_it_always_drew(data: PrimingData) -> None:
+    """A run of several utterances differs from one of one utterance by these alone: the words and who teaches them first stay."""
+    one, several = (TaskSampler(Features(data.words, [], 320), data, COPIES, 0, 0.3, shots=shots) for shots in (1, 3))
+    for step in range(20):
+        words = [[data.words[i].word for i in sampler.draw(step, 4, 2, 2).support[:, 0]] for sampler in (one, several)]
+        assert words[0] == words[1]

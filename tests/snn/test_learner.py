@@ -213,3 +213,23 @@ def test_learning_and_answering_are_deterministic(make_learner: MakeLearner, mak
         learnt, _ = learn(config, weights, make_heard(config, weights, 25, 3, 1))
         outcomes.append([*learnt, respond(config, weights, learnt, make_heard(config, weights, 18, 4, 2))[0]])
     assert all(torch.equal(*pair) for pair in zip(*outcomes, strict=True))
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_several_utterances_are_averaged(
+    make_learner: MakeLearner, make_heard: MakeHeard, settings: dict[str, Any], learn: Learn, respond: Respond
+) -> None:
+    """Factors laid end to end are the mean of the changes, and the readout is the mean direction: what a backend makes of several shots."""
+    config, weights = make_learner(1, **settings)
+    heard, queries = make_heard(config, weights, 25, 6, 1), make_heard(config, weights, 25, 3, 2)
+    each, _ = learn(config, weights, heard)
+    words = learner.pooled(each, 3)
+    assert words.factor.shape == (75, 2, config.neurons)
+    for b in range(2):
+        own = slice(3 * b, 3 * b + 3)
+        for presynaptic in ("presynaptic", "recurrent"):
+            changes = eprop.gradient(each.factor[:, own], getattr(each, presynaptic)[:, own])
+            torch.testing.assert_close(eprop.gradient(words.factor, getattr(words, presynaptic))[b], changes.mean(0), rtol=0, atol=1e-12)
+        torch.testing.assert_close(words.readout[b], readout.normalised(each.readout[own].mean(0)), rtol=0, atol=1e-14)
+    assert respond(config, weights, words, queries)[0].shape == (25, 2, 3)
+    assert learner.pooled(each, 1) is each
