@@ -14,6 +14,9 @@ RECIPES: dict[str, dict[str, Any]] = {"mel": {"readout_share": 0.8, "readout_way
 # After distillation the network has its features; large steps would lose on unseen words what they gain on the primed ones.
 DISTILLED: dict[str, Any] = {"readout_share": 0.95, "rate": 3e-4, "eprop_rate": 1e-4, "commands_share": 0.6}
 
+# A memory in adaptive thresholds holds one utterance, and what a backend judges candidates by are words.
+WORDS_ALONE: dict[str, Any] = {"shots": 1, "background": 0}
+
 Source = Literal["commands", "aligned", "context", "pairs", "splices", "synthetic"]
 
 
@@ -71,10 +74,10 @@ class PrimeConfig(BaseModel):
     )  # share of the budget at whose end W_in and W_rec become plastic; until then tasks are cheap and have many words
     readout_ways: int = Field(default=24, gt=1)
     eprop_ways: int = Field(default=12, gt=1)  # words of a task once W_in and W_rec are plastic
-    shots: int = Field(default=1, gt=0)  # most utterances that a word is learnt from; each task draws how many
+    shots: int = Field(default=3, gt=0)  # most utterances that a word is learnt from; each task draws how many
     queries: int = Field(default=3, gt=0)  # of each word
     unknown_share: float = Field(default=0.4, ge=0)  # queries that say another word, as a share of the words
-    background: int = Field(default=0, ge=0)  # stretches of continuous speech and noise in a task, in which no word is to be heard
+    background: int = Field(default=32, ge=0)  # stretches of continuous speech and noise in a task, in which no word is to be heard
     background_clips: int = Field(default=4000, gt=0)  # from which they are drawn
     background_weight: float = Field(default=1.0, gt=0)  # of how the words stand out from them, beside the rest of the objective
     rate: float = Field(default=6e-4, gt=0)  # Adam's, at its largest, for the feature population and the readout
@@ -103,6 +106,8 @@ class PrimeConfig(BaseModel):
         if not isinstance(given, dict):
             return given
         recipe = RECIPES.get(given.get("encoder", "embedding"), {})
+        if given.get("theta") == "weights" or given.get("optimizer") == "es":
+            recipe = recipe | WORDS_ALONE
         return recipe | (DISTILLED if given.get("distil_share") else {}) | given
 
     @field_validator("sources", mode="before")

@@ -139,9 +139,12 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
     return Workspace(data, encoder, features, sampler, validation, learner, teacher, background)
 
 
-def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder, say: Say) -> Features:
-    """Encode stretches of continuous sound."""
+def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder, say: Say) -> Features | None:
+    """Encode stretches of continuous sound; None where the folder has none."""
     clips = stretch_clips(data, config.background_clips, config.clip_ms / 1000, config.encoding_seed)
+    if not clips:
+        say("no continuous speech or noise long enough: tasks have words alone, and thresholds may have to be higher")
+        return None
     kept = FeatureConfig(steps=round(config.clip_ms / encoder.step_ms), copies=config.copies, seed=config.encoding_seed)
     return encode_features(clips, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, "background"))
 

@@ -147,6 +147,9 @@ def toy_config(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Ma
             "readout_share": 0.5,
             "readout_ways": 6,
             "eprop_ways": 4,
+            "shots": 2,
+            "background": 4,
+            "background_clips": 24,
             "validations": 0,
             "validation_episodes": 10,
             "learner": LearnerConfig(
