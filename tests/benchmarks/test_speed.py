@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from snn import network
-from speed import gpu, loop, measure, recurrent, rule
+from snn.cells.alif import AlifParams
+from snn.cells.board import BoardParams
+from speed import gpu, loop, measure, recurrent, rule, stream
 
 
 def test_both_forms_of_the_update_have_the_same_outer_gradient() -> None:
@@ -121,3 +123,9 @@ def test_a_clock_of_choice_is_read() -> None:
     ticks = iter(range(1000))
     rows = measure.compare("group", "ours", {"ours": lambda: None}, 1, clock=lambda: 1000.0 * next(ticks))
     assert rows[0].seconds == 1000.0
+
+
+@pytest.mark.parametrize("kind", [AlifParams, BoardParams])
+def test_segments_take_less_memory_than_a_plain_run(kind: type[AlifParams] | type[BoardParams]) -> None:
+    plain, *parts = (measure.peak_bytes(run) for run in stream.contestants(kind, steps=1000, sequences=4).values())
+    assert all(part < 0.7 * plain for part in parts)
