@@ -5,7 +5,8 @@
 Each number of ranks is a run of torchrun on this machine, one thread a rank, over the made-up cache of `speed.loop`: networks and tasks of the
 shipped size. `sum` is one all-reduce of the gradient when all ranks are ready for it; what a step takes beyond its share of the tasks and the sum is
 waiting for the slowest. Kernels are the operations that a task asks of PyTorch, forward and backward: times what starting one costs, the least time
-on a GPU without a fused step. docs/scaling.md says what was measured and what follows from it.
+on a GPU. `fused` counts the sweeps of ALIF neurons as the kernels that `snn.cells.alif_fused` makes of them. docs/scaling.md says what was measured
+and what follows from it.
 """
 
 import json
@@ -15,8 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import torch
 import typer
@@ -26,6 +30,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from priming.atomic import write_atomically
 from priming.distributed import Ranks, joined_ranks
+from snn.cells import alif_run
+from snn.cells.alif_sweeps import EAGER, Sweeps
 from speed.loop import open_loop
 
 STAGES = {"readout": False, "e-prop": True}
@@ -43,6 +49,23 @@ class Kernels(TorchDispatchMode):
         """Count one operation and do it."""
         self.count += not func.is_view
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def fused(kernels: Kernels) -> Iterator[None]:
+    """Count a sweep of ALIF neurons as two kernels: itself, and a copy of the weights or a state of zeros."""
+
+    def as_two(sweep: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            before = kernels.count
+            result = sweep(*arguments)
+            kernels.count = before + 2
+            return result
+
+        return run
+
+    with patch.object(alif_run, "sweeps_for", lambda current: Sweeps(as_two(EAGER.forward), as_two(EAGER.backward))):
+        yield
 
 
 def work(tasks: int, steps: int, ranks: Ranks) -> dict[str, dict[str, float]]:
@@ -71,6 +94,9 @@ def work(tasks: int, steps: int, ranks: Ranks) -> dict[str, dict[str, float]]:
                 with Kernels() as kernels:
                     alone.advance()
                 found[stage]["kernels"] = float(kernels.count)
+                with Kernels() as kernels, fused(kernels):
+                    alone.advance()
+                found[stage]["fused"] = float(kernels.count)
     return found
 
 
@@ -86,7 +112,7 @@ def launch(ranks: int, tasks: int, steps: int) -> dict[str, dict[str, float]]:
 def show(found: dict[int, dict[str, dict[str, float]]], tasks: int) -> None:
     """Print the table."""
     table = Table(title=f"{tasks} tasks a step, one thread a rank, {os.cpu_count()} cores", box=None, padding=(0, 2))
-    for column in ("stage", "ranks", "s a step", "tasks/s", "times one rank", "sum, ms", "MB a sum", "kernels a task"):
+    for column in ("stage", "ranks", "s a step", "tasks/s", "times one rank", "sum, ms", "MB a sum", "kernels a task", "fused"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage in STAGES:
         for ranks, stages in found.items():
@@ -100,7 +126,7 @@ def show(found: dict[int, dict[str, dict[str, float]]], tasks: int) -> None:
                 f"{1e3 * row['sum_s']:.2f}",
                 f"{row['bytes'] / 1e6:.2f}",
             )
-            table.add_row(stage, str(ranks), *figures, f"{row['kernels']:.0f}" if "kernels" in row else "")
+            table.add_row(stage, str(ranks), *figures, *(f"{row[name]:.0f}" if name in row else "" for name in ("kernels", "fused")))
     Console(width=140).print(table)
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/speed.py [--only layer] [--steps 44] [--batch 1] [--batch 16] [--repeats 9] [--threads 1] [--json FILE]
 
-Four comparisons: a recurrent layer forward and backward (Norse, snnTorch), the e-prop update with its outer gradient (explicit traces a synapse), a
-network that runs and learns (NEST), a step of the outer loop (plain loops under autograd). A library that is not installed is left out. Times are
-medians of processor seconds; contestants take turns, and a ratio is the median over turns. docs/speed.md says what was measured.
+Six comparisons: a recurrent layer forward and backward (Norse, snnTorch), the same on a GPU (fused kernels, loops of operations), a long stream (runs
+in segments), the e-prop update with its outer gradient (explicit traces a synapse), a network that runs and learns (NEST), a step of the outer loop
+(plain loops under autograd, bfloat16, prefetching). A library or GPU that is not there is left out. Times are medians of processor seconds, on a GPU
+and for prefetching of the clock; contestants take turns, and a ratio is the median over turns. docs/speed.md says what was measured.
 """
 
 import json
@@ -19,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from priming.atomic import write_atomically
-from speed import loop, nest_rule, recurrent, rule
+from speed import gpu, loop, nest_rule, recurrent, rule, stream
 from speed.measure import Row
 
-PARTS = ("layer", "update", "nest", "priming")
+PARTS = ("layer", "gpu", "stream", "update", "nest", "priming")
 
 
 def show(rows: list[Row], threads: int) -> None:
@@ -52,6 +53,8 @@ def main(
     torch.set_num_threads(threads)
     parts: dict[str, Callable[[], list[Row]]] = {
         "layer": lambda: recurrent.measure(steps, batch or [1, 8, 32, 64, 128], repeats),
+        "gpu": lambda: gpu.measure(steps, batch or [1, 8, 32, 64, 128], repeats),
+        "stream": lambda: stream.measure(repeats),
         "update": lambda: rule.measure(repeats),
         "nest": lambda: nest_rule.measure(repeats),
         "priming": lambda: loop.measure(repeats),

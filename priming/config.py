@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from snn.config import CellName, LearnerConfig
+from snn.precision import Precision
 
 # What the encoders need differently. Mel bands carry no learnt features: the network has to find them first, in long cheap tasks.
 RECIPES: dict[str, dict[str, Any]] = {"mel": {"readout_share": 0.8, "readout_ways": 16, "rate": 3e-3, "eprop_rate": 1e-3, "input_dropout": 0.1}}
@@ -87,6 +88,11 @@ class PrimeConfig(BaseModel):
     target_rate: float = Field(default=0.12, gt=0, lt=1)  # spikes a step of the learning network
     clip_gradient: float = Field(default=1.0, gt=0)
 
+    # how a step is computed
+    precision: Precision = "float32"  # of the large matrix products (`snn.precision`)
+    segment_steps: int | None = Field(default=None, gt=0)  # after which the state of a run is kept, instead of all steps (`snn.checkpointed`)
+    prefetch: bool = False  # whether a thread draws the next task meanwhile (`priming.prefetch`)
+
     # evolution strategies (`priming.evolution`)
     backend: str = "torch"  # on which candidates learn words
     evolve: tuple[str, ...] = ()  # how the names of the searched tensors begin; all that the scheme primes when empty
@@ -155,6 +161,8 @@ class PrimeConfig(BaseModel):
             raise ValueError("theta weights remembers one utterance of a word: leave shots at 1")
         if self.optimizer == "es" and self.background:
             raise ValueError("the optimizer es judges candidates by words alone: leave background at 0")
+        if self.optimizer == "es" and (self.precision != "float32" or self.segment_steps is not None or self.prefetch):
+            raise ValueError("precision, segment_steps and prefetch are settings of the optimizer bptt: leave them out with es")
         if self.optimizer == "es" and self.tasks != 1:
             raise ValueError("the optimizer es has population_tasks instead of tasks")
         if self.patience is not None and not self.validations:

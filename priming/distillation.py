@@ -15,6 +15,7 @@ knows of all words and learns the primed ones by heart. The model that comes out
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +32,11 @@ from snn import features, readout
 from snn.config import LearnerConfig
 from snn.initialise import DECODER_GAIN
 from snn.populations import Weights
+from snn.precision import product
 from snn.regulariser import rate_loss
 
 VECTOR_MS = 80.0  # between vectors of the teacher
+Take = Callable[[Features, NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 BLIND_VECTORS = 2  # at the start of a clip, of which the student has not heard enough
 
 
@@ -66,9 +69,9 @@ class Teacher:
             raise DataError("the teacher's clips are not the student's; remove the cache folder and start again")
         return cls(encoded, torch.from_numpy(encoder.decoder()), round(VECTOR_MS / encoder.step_ms))
 
-    def values(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> Tensor:
-        """Decode what the teacher says: [vectors, n, 96]."""
-        spikes = torch.from_numpy(self.features.take(clips, copies)[:, self.steps_per_vector - 1 :: self.steps_per_vector]).to(torch.float32)
+    def values(self, clips: NDArray[np.int64], copies: NDArray[np.int64], take: Take = Features.take) -> Tensor:
+        """Decode what the teacher says, [vectors, n, 96]; `take` may have unpacked its spikes already (`priming.prefetch`)."""
+        spikes = torch.from_numpy(take(self.features, clips, copies)[:, self.steps_per_vector - 1 :: self.steps_per_vector]).to(torch.float32)
         scale = DECODER_GAIN / math.sqrt(len(self.decoder))
         return scale * spikes.transpose(0, 1) @ self.decoder.T
 
@@ -85,7 +88,7 @@ def imitation_loss(config: LearnerConfig, weights: Weights, heard: Tensor, value
     Returns:
         Scalar loss, and the figures for the log: the first term and the mean cosine.
     """
-    drive = (heard - weights["center"]) @ weights["readout.project"][: values.shape[-1]].T
+    drive = product(heard - weights["center"], weights["readout.project"][: values.shape[-1]].T)
     stride = round(VECTOR_MS / config.step_ms)
     said = readout.low_pass(drive, config.readout_kappa).flip(0)[::stride].flip(0)[-len(values) :]
     said, values = said[BLIND_VECTORS:], values[BLIND_VECTORS:]

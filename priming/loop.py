@@ -20,7 +20,8 @@ from snn import schemes
 from snn.config import LearnerConfig
 from snn.initialise import initial_weights
 
-NOT_RESUMED = {"data", "out", "cache", "cell", "checkpoint_s", "validations", "validation_episodes"}  # may differ between a run and its continuation
+# may differ between a run and its continuation
+NOT_RESUMED = {"data", "out", "cache", "cell", "checkpoint_s", "validations", "validation_episodes", "prefetch"}
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,11 @@ from torch import Tensor
 from priming import checkpoint, distillation, objective
 from priming.features import Features
 from priming.loop import Loop, StepReport
+from priming.prefetch import Clips, Part, Prefetcher, clips_of
 from priming.sampler import Task
 from snn import features, schemes
+from snn.checkpointed import segments
+from snn.precision import products
 from snn.regulariser import rate_loss
 
 # Scalars, time constants and the salience take larger steps: their gradients are of another scale.
@@ -42,6 +45,7 @@ class OuterLoop(Loop):
         super().__init__(*arguments, **options)
         for tensor in self.theta.values():
             tensor.requires_grad_()
+        self._ahead = Prefetcher(self._parts, self._following if self.config.prefetch else None)
         self.optimizer = torch.optim.Adam([{"params": tensors, "kind": kind} for kind, tensors in self._groups().items()])
 
     def moments(self) -> dict[str, Tensor]:
@@ -53,7 +57,7 @@ class OuterLoop(Loop):
         checkpoint.restore_optimizer(self.optimizer, self.weights, tensors)
 
     def _spikes(self, clips: np.ndarray, copies: np.ndarray, generator: torch.Generator, source: Features | None = None) -> Tensor:
-        taken = (source or self.workspace.features).take(clips, copies)
+        taken = self._ahead.take(source or self.workspace.features, clips, copies)
         spikes = torch.from_numpy(taken).to(torch.float32).transpose(0, 1)  # [T, n, I]
         kept = torch.rand(1, spikes.shape[1], spikes.shape[2], generator=generator) >= self.config.input_dropout
         return (spikes * kept).to(self.config.device)
@@ -68,7 +72,8 @@ class OuterLoop(Loop):
         self.optimizer.zero_grad()
         told = []
         for task in self.ranks.share(config.tasks):
-            loss, figures = self._loss(self.step * config.tasks + task)
+            with products(config.precision), segments(config.segment_steps):
+                loss, figures = self._loss(self.step * config.tasks + task)
             (loss / config.tasks).backward()
             told.append(figures | {"loss": float(loss.detach())})
         figures = self._mean(told)
@@ -85,7 +90,7 @@ class OuterLoop(Loop):
             return self._distillation_loss(number, generator)
         eprop_stage = self.learner.plastic and self.progress >= self.readout_share
         ways = config.eprop_ways if eprop_stage else config.readout_ways
-        task = self.workspace.sampler.draw(number, ways, config.queries, round(config.unknown_share * ways))
+        task = self._ahead.draw(self.workspace.sampler.draw, number, ways, config.queries, round(config.unknown_share * ways))
         loss, scores, labels, figures = self._task_loss(task, number, eprop_stage, generator)
         accuracy = objective.accuracy(scores.detach(), labels)
         return loss, figures | {"accuracy": accuracy, "words": float(len(task.support)), "stage": float(eprop_stage)}
@@ -94,11 +99,33 @@ class OuterLoop(Loop):
         """Return the loss of a batch; its accuracy is the cosine with the teacher, and it learns no words."""
         config, teacher = self.config, self.workspace.teacher
         assert teacher is not None
-        clips, copies = distillation.draw_clips(self.workspace.features, config.distil_clips, config.copies, config.seed, number)
-        values = teacher.values(clips, copies).to(config.device)
+        clips, copies = self._ahead.draw(self._batch, number)
+        values = teacher.values(clips, copies, self._ahead.take).to(config.device)
         heard = self._spikes(clips, copies, generator)
         loss, figures = distillation.distillation_loss(self.learner, self.weights, heard, values, config.target_rate)
         return loss, figures | {"accuracy": figures["distillation cosine"], "words": 0.0, "stage": -1.0}
+
+    def _batch(self, number: int) -> Clips:
+        """Draw the clips of a batch of distillation, and the copy of each."""
+        config = self.config
+        return distillation.draw_clips(self.workspace.features, config.distil_clips, config.copies, config.seed, number)
+
+    def _parts(self, number: int, drawn: Task | Clips) -> list[Part]:
+        """List the clips whose spikes a task needs, or a batch of distillation, and where they are encoded."""
+        workspace = self.workspace
+        clips = clips_of(drawn) if isinstance(drawn, Task) else drawn
+        parts = [(workspace.features, *clips)]
+        if workspace.teacher is not None:
+            parts.append((workspace.teacher.features, *clips))
+        if workspace.background is not None and isinstance(drawn, Task):
+            parts.append((workspace.background, *self._stretches(number, workspace.background)))
+        return parts
+
+    def _following(self, number: int) -> int:
+        """Return which task this process works on after another."""
+        step, task = divmod(number, self.config.tasks)
+        later = task + self.ranks.size
+        return number + self.ranks.size if later < self.config.tasks else (step + 1) * self.config.tasks + self.ranks.rank
 
     def _mean(self, told: list[dict[str, float]]) -> dict[str, float]:
         """Average what is told of the tasks of a step, over all ranks."""
@@ -150,15 +177,21 @@ class OuterLoop(Loop):
         stretches, count = self.workspace.background, self.config.background
         if stretches is None or not count:
             return []
-        rng = np.random.default_rng([self.config.seed, number, BACKGROUND_DRAWS])
-        return [self._spikes(rng.integers(len(stretches.clips), size=count), rng.integers(self.config.copies + 1, size=count), generator, stretches)]
+        return [self._spikes(*self._stretches(number, stretches), generator, stretches)]
+
+    def _stretches(self, number: int, stretches: Features) -> Clips:
+        """Draw the stretches of a task, and the copy of each."""
+        rng, count = np.random.default_rng([self.config.seed, number, BACKGROUND_DRAWS]), self.config.background
+        return rng.integers(len(stretches.clips), size=count), rng.integers(self.config.copies + 1, size=count)
 
     def _task_loss(self, task: Task, number: int, eprop_stage: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
         plastic = self.learner.model_copy(update={"plastic": eprop_stage})
-        clips, copies = np.concatenate([task.support.ravel(), task.queries]), np.concatenate([task.support_copies.ravel(), task.query_copies])
+        clips, copies = clips_of(task)
         spikes = torch.cat([self._spikes(clips, copies, generator), *self._background(number, generator)], 1)
         heard, population = features.hear(plastic, self.weights, spikes)
-        support, asked = heard.split([task.support.size, heard.shape[1] - task.support.size], dim=1)  # one gradient for both; two slices bring one each
+        support, asked = heard.split(
+            [task.support.size, heard.shape[1] - task.support.size], dim=1
+        )  # one gradient for both; two slices bring one each
         learnt, learning = schemes.learn(plastic, self.weights, support, task.support.shape[1])
         running, response = schemes.respond(plastic, self.weights, learnt, asked)
         scores, background = running.amax(0).T.split([len(task.queries), asked.shape[1] - len(task.queries)])  # [Q, B] and [S, B]
@@ -181,7 +214,7 @@ class OuterLoop(Loop):
                     figures["LSG rate"] = float(learning.signals.spikes.detach().mean())
         loss = decision + objective.RATE_WEIGHT * rates
         if self.workspace.teacher is not None and self.config.distil_weight:
-            values = self.workspace.teacher.values(clips, copies).to(self.config.device)
+            values = self.workspace.teacher.values(clips, copies, self._ahead.take).to(self.config.device)
             imitation, agreement = distillation.imitation_loss(plastic, self.weights, heard[:, : len(clips)], values)
             loss, figures = loss + self.config.distil_weight * imitation, figures | agreement
         return loss, scores, labels, figures

@@ -24,6 +24,7 @@ from torch import Tensor
 from snn import eprop, lsg, network, readout
 from snn.config import LearnerConfig
 from snn.populations import Weights, cell_params, lsg_weights, without_autapses
+from snn.precision import product
 
 
 class Learnt(NamedTuple):
@@ -91,7 +92,7 @@ def learn(config: LearnerConfig, weights: Weights, heard: Tensor, teach: Teach =
         gate = lsg.profile_gate(len(heard), weights["lsg.profile"]).unsqueeze(1).expand(-1, heard.shape[1])
         silent = heard.new_zeros(*heard.shape[:2], config.neurons)
         return Learnt(silent, heard - weights["center"], silent, readout.learn(units, weights["readout.gain"], gate, config.delays)), None
-    current = heard @ weights["w_in"].T + weights["bias"]
+    current = product(heard, weights["w_in"].T) + weights["bias"]
     activity = network.run(current, without_autapses(weights["w_rec"]), cell_params(config, weights))
     signals, factor = teach(config, weights, heard, current, activity)
     words = readout.learn(units, weights["readout.gain"], signals.gate, config.delays)
@@ -146,9 +147,9 @@ def respond(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tens
     if rate.dim():  # a rate of its own for every synapse: the change has no factors any more
         change = network.project(heard.unsqueeze(1).expand(-1, tasks, -1, -1), rate * eprop.gradient(learnt.factor, learnt.presynaptic))
     else:
-        overlap = heard.reshape(-1, channels) @ learnt.presynaptic.reshape(-1, channels).T
+        overlap = product(heard.reshape(-1, channels), learnt.presynaptic.reshape(-1, channels).T)
         change = rate * torch.einsum("tqsb,sbn->tbqn", overlap.reshape(steps, queries, length, tasks), learnt.factor)
-    current = (heard @ weights["w_in"].T + weights["bias"]).unsqueeze(1) - change
+    current = (product(heard, weights["w_in"].T) + weights["bias"]).unsqueeze(1) - change
     change_rec = eprop.gradient(learnt.factor, learnt.recurrent)  # [B, N, N]
     w_rec = without_autapses(weights["w_rec"] - weights["log_rate_rec"].exp() * change_rec)
     activity = network.run(current, w_rec, cell_params(config, weights))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from snn import network, readout
 from snn.cells.adlif import AdlifParams
+from snn.precision import product
 
 LOW_PASS = 0.7  # kappa, per step
 MAX_LOG_GATE = 6.0  # bounds the gate: a device's accumulator must hold the sum
@@ -86,7 +87,7 @@ def generate(heard: Tensor, z: Tensor, weights: LsgWeights) -> Signals:
     Returns:
         Learning signals, gate and the generator's own spikes.
     """
-    current = heard @ weights.w_in.T + z @ weights.w_net.T + weights.bias
+    current = product(heard, weights.w_in.T) + product(z, weights.w_net.T) + weights.bias
     activity = network.run(current, weights.w_rec, weights.cell)
     learning, gate = read(readout.low_pass(activity.z, LOW_PASS), weights)
     profile = gate_profile(len(heard), weights).reshape(-1, *[1] * (gate.dim() - 1))

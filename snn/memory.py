@@ -26,6 +26,7 @@ from snn import network, readout
 from snn.config import LearnerConfig
 from snn.learner import Learning
 from snn.populations import Weights, cell_params, without_autapses
+from snn.precision import product
 
 GAP_MS = 400.0
 GAIN = 3.0  # of the input against that of a plastic learning network, which is to be silent until a word is learnt
@@ -65,7 +66,7 @@ def learn(config: LearnerConfig, weights: Weights, heard: Tensor) -> tuple[Any, 
         The state that they left, tensors [B, N], and what the networks did meanwhile.
     """
     params, w_rec = cell_params(config, weights), without_autapses(weights["w_rec"])
-    activity = network.run(heard @ weights["w_in"].T + weights["bias"] + weights["cue"], w_rec, params)
+    activity = network.run(product(heard, weights["w_in"].T) + weights["bias"] + weights["cue"], w_rec, params)
     silence = torch.zeros_like(activity.z[:1]).expand(round(GAP_MS / config.step_ms), *activity.z.shape[1:])
     return network.run(silence, w_rec, params, activity.state).state, Learning(activity, None)
 
@@ -83,6 +84,6 @@ def respond(config: LearnerConfig, weights: Weights, learnt: Any, heard: Tensor)
         Scores [T, B, Q] at every step, and what the networks [T, B, Q, N] did.
     """
     state = type(learnt)(*(part.unsqueeze(1).expand(-1, heard.shape[1], -1) for part in learnt))
-    current = (heard @ weights["w_in"].T + weights["bias"]).unsqueeze(1).expand(-1, len(learnt.z), -1, -1)
+    current = (product(heard, weights["w_in"].T) + weights["bias"]).unsqueeze(1).expand(-1, len(learnt.z), -1, -1)
     activity = network.run(current, without_autapses(weights["w_rec"]), cell_params(config, weights), state)
     return readout.low_pass(activity.z, math.exp(-config.step_ms / OUTPUT_TAU_MS)) @ weights["readout.learning"], activity

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from snn import checkpointed
 from snn.cells import adlif, adlif_run, alif, alif_run, board, stepwise
 from snn.cells.common import CellOutput
+from snn.precision import product
 
 
 class Cell(Protocol):
@@ -85,7 +87,7 @@ def project(x: Tensor, weights: Tensor) -> Tensor:
         [T, ..., N] or [T, B, ..., N].
     """
     if weights.dim() == 2:
-        return x @ weights.T
+        return product(x, weights.T)
     return torch.einsum("tb...i,bni->tb...n", x, weights)
 
 
@@ -97,7 +99,7 @@ def run(
     *,
     detach_recurrent: bool = False,
 ) -> Activity:
-    """Run a population over a sequence.
+    """Run a population over a sequence; within `snn.checkpointed.segments`, a long one in bounded memory.
 
     Args:
         current: [T, ..., N], or [T, B, Q, N] when w_rec has a task axis: input currents and bias of every step.
@@ -112,11 +114,15 @@ def run(
     cell = cell_of(params)
     if state is None:
         state = cell.initial_state(tuple(current.shape[1:]), current.dtype, current.device)
-    if isinstance(params, alif.AlifParams):
-        return Activity(*alif_run.run(current, w_rec, state, params, detach_recurrent))
-    if isinstance(params, adlif.AdlifParams):
-        return Activity(*adlif_run.run(current, w_rec, state, params, detach_recurrent))
-    return Activity(*stepwise.run(cell.step, current, w_rec, state, params, detach_recurrent))
+
+    def plain(current: Tensor, w_rec: Tensor, params: Params, state: Any) -> tuple[Tensor, Tensor, Any]:
+        if isinstance(params, alif.AlifParams):
+            return alif_run.run(current, w_rec, state, params, detach_recurrent)
+        if isinstance(params, adlif.AdlifParams):
+            return adlif_run.run(current, w_rec, state, params, detach_recurrent)
+        return stepwise.run(cell.step, current, w_rec, state, params, detach_recurrent)
+
+    return Activity(*checkpointed.run(plain, current, w_rec, params, state))
 
 
 def delayed(z: Tensor, first: Tensor | None = None) -> Tensor:

@@ -26,6 +26,8 @@ frames of background would otherwise count in the comparison like frames of spee
 import torch
 from torch import Tensor
 
+from snn.precision import product
+
 EPSILON = 1e-6  # keeps the norm of an all-centred feature vector away from zero
 
 
@@ -81,7 +83,7 @@ def drive(heard: Tensor, project: Tensor, center: Tensor, salience: Tensor, sali
     Returns:
         [..., K].
     """
-    return torch.sigmoid(heard @ salience + salience_bias).unsqueeze(-1) * ((heard - center) @ project.T)
+    return torch.sigmoid(heard @ salience + salience_bias).unsqueeze(-1) * product(heard - center, project.T)
 
 
 def learn(units: Tensor, gain: Tensor, gate: Tensor, delays: tuple[int, ...]) -> Tensor:
@@ -112,8 +114,8 @@ def score(units: Tensor, gain: Tensor, weights: Tensor, delays: tuple[int, ...])
     Returns:
         [T, B, Q] in [-1, 1].
     """
-    product = torch.einsum("tqk,bdk->tbqd", units, weights * gain)
+    compared = torch.einsum("tqk,bdk->tbqd", units, weights * gain)
     energy = units.square() @ gain.square().T  # [T, Q, D]
-    numerator = torch.stack([shift(product[..., k], d) for k, d in enumerate(delays)]).sum(0)
+    numerator = torch.stack([shift(compared[..., k], d) for k, d in enumerate(delays)]).sum(0)
     norm = torch.stack([shift(energy[..., k], d) for k, d in enumerate(delays)]).sum(0)
     return numerator / (norm.unsqueeze(1) + EPSILON).sqrt()

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 # One thread, here and in the programs that tests start: sums of floating-point numbers depend on how many threads share them, to the last bit.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Before anything imports Triton: without a GPU its kernels are interpreted, not compiled.
+os.environ.setdefault("TRITON_INTERPRET", "0" if shutil.which("nvidia-smi") else "1")
 
 RATE = 16_000  # Hz, of the virtual microphone
 

@@ -1,11 +1,13 @@
 """The outer loop on a made-up cache of the shipped size: seconds a step, words a second, and how far from the floor of its matrix products.
 
 The real `OuterLoop` draws from a real `TaskSampler` over memory-mapped features; only the spikes are random. `plain` is the same step with the
-populations run and the e-prop factors folded by loops under autograd.
+populations run and the e-prop factors folded by loops under autograd; `bf16` and `prefetch` are the step with `--set precision=bf16` and with
+`--set prefetch=true`.
 """
 
 import csv
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,7 @@ from priming.workspace import Workspace
 from snn import network
 from snn.cells import alif, alif_factors, stepwise
 from snn.config import LearnerConfig
-from speed.measure import Row, compare, product_rate
+from speed.measure import Contestant, Row, compare, product_rate
 
 CHANNELS, STEPS, STEP_MS = 576, 44, 40.0
 WORDS, SPEAKERS, SAID_BY = 60, 40, 8
@@ -57,7 +59,7 @@ def made_up_clips(root: Path) -> list[Clip]:
     return clips
 
 
-def open_loop(root: Path, eprop_stage: bool, steps: int = STEPS, tasks: int = 1, ranks: Ranks | None = None) -> OuterLoop:
+def open_loop(root: Path, eprop_stage: bool, steps: int = STEPS, tasks: int = 1, ranks: Ranks | None = None, **settings: Any) -> OuterLoop:
     """Open an outer loop whose every step is of one stage.
 
     Args:
@@ -66,13 +68,15 @@ def open_loop(root: Path, eprop_stage: bool, steps: int = STEPS, tasks: int = 1,
         steps: of a clip.
         tasks: of an outer step.
         ranks: this process among those of a run; alone when None.
+        settings: further ones of the run.
     """
     clips = made_up_clips(root)
     spikes = np.random.default_rng(1).random((len(clips), 2, steps, CHANNELS)) < INPUT_RATE
     np.save(root / "spikes.npy", np.packbits(spikes, axis=-1))
     features = Features(clips, [np.load(root / "spikes.npy", mmap_mode="r")], CHANNELS)
     data = PrimingData(tuple(clips))
-    config = PrimeConfig(data=root, out=root / "model.safetensors", steps=1_000_000, readout_share=0.0 if eprop_stage else 1.0, tasks=tasks)
+    share = 0.0 if eprop_stage else 1.0
+    config = PrimeConfig(data=root, out=root / "model.safetensors", steps=1_000_000, readout_share=share, tasks=tasks, **settings)
     learner = LearnerConfig(inputs=CHANNELS, step_ms=STEP_MS)
     sampler = TaskSampler(features, data, 1, 0, config.commands_share)
     return OuterLoop(config, learner, Workspace(data, cast(SpikeEncoder, RandomEncoder()), features, sampler, {}, learner), ranks=ranks)
@@ -100,7 +104,7 @@ def measure(repeats: int) -> list[Row]:
     rows = []
     for stage in ("readout", "e-prop"):
         with tempfile.TemporaryDirectory() as folder:
-            loop = open_loop(Path(folder), stage == "e-prop")
+            loop, rounded, ahead = (open_loop(Path(folder), stage == "e-prop", **own) for own in ({}, {"precision": "bf16"}, {"prefetch": True}))
 
             def plain(loop: OuterLoop = loop) -> None:
                 with plain_loops():
@@ -111,8 +115,11 @@ def measure(repeats: int) -> list[Row]:
             with counter:
                 loop.advance()
             floor = counter.get_total_flops() / product_rate()
-            own, other = compare(f"priming step, {stage} stage", "ours", {"ours": loop.advance, "plain": plain}, repeats)
+            steps: dict[str, Contestant] = {"ours": loop.advance, "plain": plain, "bf16": rounded.advance}
+            own, *others = compare(f"priming step, {stage} stage", "ours", steps, repeats)
             products = f"{counter.get_total_flops() / 1e9:.1f} GFLOP of products, {floor / own.seconds:.0%} of the time at their rate"
             note = f"{words / own.seconds:.0f} words/s; {products}"
-            rows += [Row(own.group, own.name, own.seconds, own.times_ours, note=note), other]
+            rows += [Row(own.group, own.name, own.seconds, own.times_ours, note=note), *others]
+            drawn: dict[str, Contestant] = {"ours": loop.advance, "prefetch": ahead.advance}
+            rows += compare(f"priming step, {stage} stage, wall clock", "ours", drawn, repeats, clock=time.perf_counter)
     return rows

@@ -1,8 +1,8 @@
 """Time and memory of contestants that take turns, on one thread.
 
-Times are processor times, so that other programs on the machine count as little as they can; contestants take turns and ratios are taken within a
-turn, so that what slows the machine slows both. Memory is what PyTorch allocates at its peak above what was there before, as its profiler records
-it.
+Times are processor times unless another clock is named, so that other programs on the machine count as little as they can; contestants take turns and
+ratios are taken within a turn, so that what slows the machine slows both. Memory is what PyTorch allocates at its peak above what was there before,
+as its profiler records it.
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 Contestant = Callable[[], object]
+Clock = Callable[[], float]
 TURN_S = 0.1
 
 
@@ -32,34 +33,39 @@ class Row:
     note: str = ""
 
 
-def take_turns(contestants: Mapping[str, Contestant], repeats: int, turn_s: float = TURN_S) -> dict[str, list[float]]:
+def take_turns(
+    contestants: Mapping[str, Contestant], repeats: int, turn_s: float = TURN_S, clock: Clock = time.process_time
+) -> dict[str, list[float]]:
     """Run contestants one after the other, several times.
 
     Args:
         contestants: by name.
         repeats: turns. Each begins with a call that does not count: it would pay for the caches that the contestant before has filled.
         turn_s: least seconds of a turn; who is quicker is called several times.
+        clock: tells seconds.
 
     Returns:
-        Processor seconds of a call of each, in the order of the turns.
+        Seconds of a call of each, in the order of the turns.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    calls = {name: math.ceil(turn_s / min(_seconds(contestant, 1) for _ in range(3))) or 1 for name, contestant in contestants.items()}
+    calls = {name: math.ceil(turn_s / min(_seconds(contestant, 1, clock) for _ in range(3))) or 1 for name, contestant in contestants.items()}
     for _ in range(repeats):
         for name, contestant in contestants.items():
             contestant()
-            times[name].append(_seconds(contestant, calls[name]))
+            times[name].append(_seconds(contestant, calls[name], clock))
     return times
 
 
-def _seconds(contestant: Contestant, calls: int) -> float:
-    begun = time.process_time()
+def _seconds(contestant: Contestant, calls: int, clock: Clock) -> float:
+    begun = clock()
     for _ in range(calls):
         contestant()
-    return max(time.process_time() - begun, 1e-6) / calls
+    return max(clock() - begun, 1e-6) / calls
 
 
-def compare(group: str, ours: str, contestants: Mapping[str, Contestant], repeats: int, memory: bool = False) -> list[Row]:
+def compare(
+    group: str, ours: str, contestants: Mapping[str, Contestant], repeats: int, memory: bool = False, clock: Clock = time.process_time
+) -> list[Row]:
     """Measure contestants against ours.
 
     Args:
@@ -68,11 +74,12 @@ def compare(group: str, ours: str, contestants: Mapping[str, Contestant], repeat
         contestants: by name.
         repeats: turns.
         memory: whether to measure the peak of memory too.
+        clock: tells seconds.
 
     Returns:
         A row each: the median time, and the median over turns of the ratio to ours.
     """
-    times = take_turns(contestants, repeats)
+    times = take_turns(contestants, repeats, clock=clock)
     rows = []
     for name, seconds in times.items():
         ratio = statistics.median(theirs / own for theirs, own in zip(seconds, times[ours], strict=True))

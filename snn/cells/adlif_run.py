@@ -57,7 +57,7 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         gamma, detach = ctx.constants
-        inputs, (all_u, all_w, all_g, out_z, out_psi) = ctx.saved_tensors[:9], ctx.saved_tensors[9:]
+        *inputs, all_u, all_w, all_g, out_z, out_psi = ctx.saved_tensors  # once: torch.utils.checkpoint makes them anew where they are read
         unused = (None, None, None)
         if torch.is_grad_enabled():  # the gradient itself is to be differentiated
             return *stepwise.differentiated(lambda *own: _plain(*own, gamma, detach), inputs, grads), *unused

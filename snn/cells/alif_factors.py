@@ -57,7 +57,7 @@ class _Fold(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, (sums, factor) = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+        *inputs, sums, factor = ctx.saved_tensors  # once: torch.utils.checkpoint makes them anew where they are read
         if torch.is_grad_enabled():  # the gradient itself is to be differentiated
             return *stepwise.differentiated(plain, inputs, grads), None
         psi, signal, alpha, rho, beta = inputs

@@ -30,6 +30,8 @@ def test_a_process_alone_measures_both_stages() -> None:
         assert each["step_s"] > each["sum_s"] >= 0
         assert each["bytes"] > 1e6
     assert found["e-prop"]["kernels"] > found["readout"]["kernels"] > 100
+    for each in found.values():
+        assert each["fused"] < 0.7 * each["kernels"]
     assert found["e-prop"]["bytes"] > found["readout"]["bytes"]
 
 

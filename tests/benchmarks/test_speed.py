@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from snn import network
-from speed import loop, measure, recurrent, rule
+from snn.cells.alif import AlifParams
+from snn.cells.board import BoardParams
+from speed import gpu, loop, measure, recurrent, rule, stream
 
 
 def test_both_forms_of_the_update_have_the_same_outer_gradient() -> None:
@@ -59,7 +61,7 @@ def test_who_is_quick_is_called_often_in_a_turn() -> None:
 
 def test_ratios_are_taken_within_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     times = {"ours": [1.0, 10.0, 2.0], "theirs": [3.0, 20.0, 8.0]}  # the machine was slow in the second turn
-    monkeypatch.setattr(measure, "take_turns", lambda contestants, repeats: times)
+    monkeypatch.setattr(measure, "take_turns", lambda contestants, repeats, clock: times)
     ours, theirs = measure.compare("group", "ours", dict.fromkeys(times, lambda: None), 3)
     assert (ours.seconds, ours.times_ours) == (2.0, 1.0)
     assert (theirs.seconds, theirs.times_ours) == (8.0, 3.0)
@@ -95,3 +97,35 @@ def test_the_outer_loop_makes_the_same_step_by_plain_loops(tmp_path: Path, eprop
     assert reports[0].loss == reports[1].loss
     assert reports[0].figures["gradient norm"] == pytest.approx(reports[1].figures["gradient norm"], rel=1e-4)
     assert (reports[0].figures["stage"] == 1.0) == eprop_stage
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 3, 8)])
+def test_all_forms_of_a_layer_have_the_same_gradients(shape: tuple[int, ...]) -> None:
+    found = []
+    for form in gpu.contestants(9, shape, "cpu").values():
+        form()
+        current, w_rec, params = form.args[:3]  # type: ignore[attr-defined]
+        found.append([tensor.grad.clone() for tensor in (current, w_rec, *params[:3])])
+        for tensor in (current, w_rec, *params[:3]):
+            tensor.grad = None
+    for gradients in found[1:]:
+        torch.testing.assert_close(gradients, found[0], rtol=1e-4, atol=1e-5)
+    assert all(gradient.abs().max() > 1e-3 for gradient in found[0])
+
+
+def test_without_a_gpu_its_row_is_left_out_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.measure(4, [1], 1) == []
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_a_clock_of_choice_is_read() -> None:
+    ticks = iter(range(1000))
+    rows = measure.compare("group", "ours", {"ours": lambda: None}, 1, clock=lambda: 1000.0 * next(ticks))
+    assert rows[0].seconds == 1000.0
+
+
+@pytest.mark.parametrize("kind", [AlifParams, BoardParams])
+def test_segments_take_less_memory_than_a_plain_run(kind: type[AlifParams] | type[BoardParams]) -> None:
+    plain, *parts = (measure.peak_bytes(run) for run in stream.contestants(kind, steps=1000, sequences=4).values())
+    assert all(part < 0.7 * plain for part in parts)

@@ -104,14 +104,15 @@ def test_it_learns(make: MakeConfig, workspace: Workspace, tmp_path: Path) -> No
     assert "distillation cosine" not in alone.advance().figures
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(make: MakeConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_an_interrupted_run_goes_on_bit_for_bit(make: MakeConfig, tmp_path: Path, prefetch: bool) -> None:
     whole = prime(make(tmp_path / "whole.safetensors"))
 
     def interrupt(report: StepReport) -> None:
         if report.step == 4:
             raise KeyboardInterrupt
 
-    config = make(tmp_path / "m.safetensors")
+    config = make(tmp_path / "m.safetensors", prefetch=prefetch)
     with pytest.raises(KeyboardInterrupt):
         prime(config, watch=interrupt)
     prime(config, resume=True)
