@@ -134,7 +134,9 @@ def _derived(engine: "Engine", word: StoredWord) -> StoredWord:
     """Work out again what the description of a word says about its scores; of what it brings, the wish when to be accepted alone is believed."""
     info = word.info
     if not info.forgotten:
-        return describe(engine, info.word, list(zip(word.utterances, info.shots, strict=True)), info.created, earlier=info.calibration, speeds=info.speeds)
+        return describe(
+            engine, info.word, list(zip(word.utterances, info.shots, strict=True)), info.created, earlier=info.calibration, speeds=info.speeds
+        )
     found = engine.calibrate(word.shots)
     own = tuple(found.normalise(score * info.calibration.scale + info.calibration.offset) for score in info.calibration.own)  # not to be heard again
     calibration = KEPT.apply(found.model_copy(update={"own": own}), info.calibration)

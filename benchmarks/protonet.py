@@ -71,7 +71,9 @@ class Run:
         started = time.monotonic()
         ways = int(np.random.default_rng([self.config.seed, self.step, WAYS[1]]).integers(WAYS[0], WAYS[1] + 1))
         task = self._sampler.draw(self.step, ways, QUERIES, 0)
-        heard = self._features.take(np.concatenate([task.support[:, 0], task.queries]), np.concatenate([task.support_copies[:, 0], task.query_copies]))
+        heard = self._features.take(
+            np.concatenate([task.support[:, 0], task.queries]), np.concatenate([task.support_copies[:, 0], task.query_copies])
+        )
         x = torch.from_numpy(values(heard, self.shape.features.kind))
         rate = RATE * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * self.progress))) * min(1.0, (self.step + 1) / WARM_UP_STEPS)
         for group in self._optimizer.param_groups:

@@ -86,7 +86,7 @@ class EvolutionLoop(Loop):
         config, started = self.config, time.monotonic()
         ways, first = config.eprop_ways, self.step * config.population_tasks
         unknown = round(config.unknown_share * ways)
-        tasks = [self.workspace.sampler.draw(first + k, ways, config.queries, unknown) for k in range(config.population_tasks)]
+        tasks = [self.workspace.sampler.draw(first + k, ways, config.queries, unknown, config.shots) for k in range(config.population_tasks)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed * 1_000_003 + self.step)
             population = self._algorithm.pgpe_ask(self._state, popsize=config.population)

@@ -90,7 +90,7 @@ class OuterLoop(Loop):
             return self._distillation_loss(number, generator)
         eprop_stage = self.learner.plastic and self.progress >= self.readout_share
         ways = config.eprop_ways if eprop_stage else config.readout_ways
-        task = self._ahead.draw(self.workspace.sampler.draw, number, ways, config.queries, round(config.unknown_share * ways))
+        task = self._ahead.draw(self.workspace.sampler.draw, number, ways, config.queries, round(config.unknown_share * ways), config.shots)
         loss, scores, labels, figures = self._task_loss(task, number, eprop_stage, generator)
         accuracy = objective.accuracy(scores.detach(), labels)
         return loss, figures | {"accuracy": accuracy, "words": float(len(task.support)), "stage": float(eprop_stage)}

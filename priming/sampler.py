@@ -45,7 +45,6 @@ class TaskSampler:
         weights: how often clips of a source are drawn, against 1 for a source that is not named. A word, and a speaker of it, is drawn as often as
             the source of most weight that has it.
         hard_share: share of tasks whose words sound alike, those asked but not learnt among them.
-        shots: most utterances that a word is learnt from; every task draws how many it has.
 
     Raises:
         DataError: clips that the gate has not admitted, too few words said by two speakers, or hard tasks without a pronouncing dictionary.
@@ -60,13 +59,12 @@ class TaskSampler:
         commands_share: float,
         weights: Mapping[str, float] | None = None,
         hard_share: float = 0.0,
-        shots: int = 1,
     ) -> None:
         clips = features.clips
         admitted = {clip.key for clip in data.clips}
         if any(clip.key not in admitted for clip in clips):
             raise DataError("the features hold clips that the gate has not admitted")
-        self._copies, self._seed, self._commands_share, self._hard_share, self._shots = copies, seed, commands_share, hard_share, shots
+        self._copies, self._seed, self._commands_share, self._hard_share = copies, seed, commands_share, hard_share
         said: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index, clip in enumerate(clips):
             said[clip.word][clip.speaker].append(index)
@@ -96,7 +94,7 @@ class TaskSampler:
         """Words of the family."""
         return len(self._said)
 
-    def draw(self, step: int, ways: int, queries: int, unknown: int) -> Task:
+    def draw(self, step: int, ways: int, queries: int, unknown: int, most_shots: int = 1) -> Task:
         """Draw the task of a step.
 
         Args:
@@ -104,6 +102,7 @@ class TaskSampler:
             ways: words to learn; fewer where the family is smaller, or where too few people would be left to ask.
             queries: queries of each word, each by another speaker who taught none of the words; fewer where a word has fewer of these.
             unknown: queries that say another word, by speakers who taught none.
+            most_shots: most utterances that a word is learnt from; the task draws how many, the same for all words.
 
         Returns:
             The task.
@@ -116,7 +115,7 @@ class TaskSampler:
         ways = min(ways, len(pool) - 1)
         drawn = self._words(pool, ways + unknown, hard, rng)
         teachers = self._teachers(drawn[:ways], queries, rng)
-        shots = 1 if self._shots == 1 else int(rng.integers(1, self._shots + 1))
+        shots = 1 if most_shots == 1 else int(rng.integers(1, most_shots + 1))
         people = self._people(teachers, queries, shots, rng)
         taught = self._mask(speaker for own in people.values() for speaker in own)
         support, query, labels = [], [], []

@@ -98,7 +98,7 @@ def encode_family(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder,
     ]
     features = joined_features(parts)
     weights = {str(source): weight for source, weight in config.sources.items()}
-    return features, TaskSampler(features, data, config.copies, config.seed, config.commands_share, weights, config.hard_share, config.shots)
+    return features, TaskSampler(features, data, config.copies, config.seed, config.commands_share, weights, config.hard_share)
 
 
 def open_workspace(config: PrimeConfig, say: Say) -> Workspace:

@@ -147,8 +147,8 @@ def toy_config(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Ma
             "readout_share": 0.5,
             "readout_ways": 6,
             "eprop_ways": 4,
-            "shots": 2,
-            "background": 4,
+            "shots": 1,
+            "background": 0,
             "background_clips": 24,
             "validations": 0,
             "validation_episodes": 10,
@@ -239,7 +239,7 @@ class Patterns:
             third[rng.choice(self.CHANNELS, self.BUSY, replace=False)] = self._busy
         return np.repeat(rates, self.THIRD, axis=0)
 
-    def draw(self, step: int, ways: int, queries: int, unknown: int) -> Task:
+    def draw(self, step: int, ways: int, queries: int, unknown: int, most_shots: int = 1) -> Task:
         rng = np.random.default_rng([5, step])
         words = [self._word(rng) for _ in range(ways + unknown)]
         said = [*range(ways), *(word for word in range(ways) for _ in range(queries)), *range(ways, ways + unknown)]
@@ -260,12 +260,23 @@ def pattern_loop() -> Callable[..., Loop]:
     def make(steps: int, *, busy: float = 0.5, quiet: float = 0.08, neurons: int = 12, cell: str = "alif", **changes: Any) -> Loop:
         size = {"features": (16,), "neurons": neurons, "lsg_neurons": 8, "projection": 30}
         network = LearnerConfig(inputs=Patterns.CHANNELS, step_ms=40.0, readout_tau_ms=120.0, delays_ms=(0.0,), cell=cell, **size)
-        fast = {"rate": 0.02, "eprop_rate": 0.01, "learning_rate": 0.02, "readout_share": 0.5, "input_dropout": 0.0, "validations": 0}
+        fast = {
+            "shots": 1,
+            "background": 0,
+            "rate": 0.02,
+            "eprop_rate": 0.01,
+            "learning_rate": 0.02,
+            "readout_share": 0.5,
+            "input_dropout": 0.0,
+            "validations": 0,
+        }
         config = PrimeConfig(**{"data": ".", "out": "m", "learner": network, "steps": steps, "readout_ways": 5, "eprop_ways": 5} | fast | changes)
         family = Patterns(busy, quiet)
         rate, decoder = torch.full((Patterns.CHANNELS,), family.rate), np.eye(6, Patterns.CHANNELS, dtype=np.float32)
         encoder = SimpleNamespace(decoder=lambda: decoder)
-        workspace = SimpleNamespace(sampler=family, features=family, encoder=encoder, input_rate=lambda: rate, validation={}, teacher=None, background=None)
+        workspace = SimpleNamespace(
+            sampler=family, features=family, encoder=encoder, input_rate=lambda: rate, validation={}, teacher=None, background=None
+        )
         return open_loop(config, workspace)
 
     return make

@@ -151,10 +151,10 @@ def test_sources_are_drawn_by_their_weights(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_several_utterances_of_a_word_are_said_by_one_or_by_several_and_askers_are_others(data: PrimingData) -> None:
-    tasks = TaskSampler(Features(data.words, [], 320), data, COPIES, 0, 0.3, shots=4)
+    tasks = sampler(data)
     clips, shots, voices = data.words, set(), set()
     for step in range(200):
-        task = tasks.draw(step, 3, 2, 2)
+        task = tasks.draw(step, 3, 2, 2, most_shots=4)
         shots.add(task.support.shape[1])
         assert task.support_copies.shape == task.support.shape
         teachers = [{clips[i].speaker for i in own} for own in task.support]
@@ -169,7 +169,7 @@ def test_several_utterances_of_a_word_are_said_by_one_or_by_several_and_askers_a
 
 def test_one_utterance_a_word_draws_what_it_always_drew(data: PrimingData) -> None:
     """A run of several utterances differs from one of one utterance by these alone: the words and who teaches them first stay."""
-    one, several = (TaskSampler(Features(data.words, [], 320), data, COPIES, 0, 0.3, shots=shots) for shots in (1, 3))
+    tasks = sampler(data)
     for step in range(20):
-        words = [[data.words[i].word for i in sampler.draw(step, 4, 2, 2).support[:, 0]] for sampler in (one, several)]
+        words = [[data.words[i].word for i in tasks.draw(step, 4, 2, 2, most_shots).support[:, 0]] for most_shots in (1, 3)]
         assert words[0] == words[1]

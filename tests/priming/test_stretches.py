@@ -40,4 +40,3 @@ def test_the_seed_decides(toy_workspace: Workspace) -> None:
 
 def test_nothing_is_cut_from_recordings_that_are_too_short(toy_workspace: Workspace) -> None:
     assert stretch_clips(toy_workspace.data, 10, 1000.0) == []
-
