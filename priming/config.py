@@ -80,7 +80,7 @@ class PrimeConfig(BaseModel):
     unknown_share: float = Field(default=0.4, ge=0)  # queries that say another word, as a share of the words
     background: int = Field(default=32, ge=0)  # stretches of continuous speech and noise in a task, in which no word is to be heard
     background_clips: int = Field(default=4000, gt=0)  # from which they are drawn
-    background_weight: float = Field(default=1.0, gt=0)  # of how the words stand out from them, beside the rest of the objective
+    background_weight: float = Field(default=0.5, gt=0)  # of how the words stand out from them, beside the rest of the objective
     rate: float = Field(default=6e-4, gt=0)  # Adam's, at its largest, for the feature population and the readout
     eprop_rate: float = Field(default=3e-4, gt=0)  # the same once W_in and W_rec are plastic
     learning_rate: float = Field(default=3e-3, gt=0)  # for the learning network and its generator

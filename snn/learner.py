@@ -116,10 +116,10 @@ def pooled(learnt: Learnt, shots: int) -> Learnt:
 
     def joined(rows: Tensor) -> Tensor:
         """Put the utterances of a word after one another: [T, B S, N] to [S T, B, N]."""
-        apart = rows.unflatten(1, (-1, shots))
-        return apart.permute(2, 0, 1, 3).flatten(0, 1)
+        steps, _, width = rows.shape
+        return rows.reshape(steps, -1, shots, width).permute(2, 0, 1, 3).flatten(0, 1)
 
-    words = readout.normalised(learnt.readout.unflatten(0, (-1, shots)).mean(1))
+    words = readout.normalised(learnt.readout.reshape(-1, shots, *learnt.readout.shape[1:]).mean(1))
     return Learnt(joined(learnt.factor) / shots, joined(learnt.presynaptic), joined(learnt.recurrent), words)
 
 
