@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alternatives.features import LEAD_MS, Embedding, Spikes
+from alternatives.protocol import Alternative
 from priming.evaluation import Utterance
 
 Represent = Callable[[Utterance], NDArray[np.floating]]
@@ -30,6 +31,22 @@ class Prototypes:
         heard = np.array([self._represent(query) for query in queries], np.float64)
         scores: NDArray[np.float64] = _unit(heard) @ _unit(words).T
         return scores
+
+
+class AtSpeeds:
+    """Another method whose words learn from every utterance at several speeds, as those of the primed model do.
+
+    Args:
+        method: whose supports become more.
+        speeds: of `audio.speed`.
+    """
+
+    def __init__(self, method: Alternative, speeds: Sequence[float]) -> None:
+        self._method, self._speeds = method, speeds
+
+    def score(self, supports: Sequence[Sequence[Utterance]], queries: Sequence[Utterance]) -> NDArray[np.float64]:
+        """Score with more supports; see `alternatives.protocol.Alternative`."""
+        return self._method.score([[heard for utterance in own for heard in utterance.at_speeds(self._speeds)] for own in supports], queries)
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from alternatives.efficientword import EfficientWordNet
 from alternatives.errors import UnavailableError
 from alternatives.network import Learner, Network, nothing, readout_alone
 from alternatives.protocol import Alternative, Settings
-from alternatives.prototype import Prototypes, mean_embedding, mean_spikes
+from alternatives.prototype import AtSpeeds, Prototypes, mean_embedding, mean_spikes
 from alternatives.rounding import rounded
 from alternatives.warping import Warping, embedding_of_speech, mfcc
 from priming.model import PrimedModel
@@ -52,6 +52,10 @@ METHODS: Mapping[str, Method] = {
         "cosine of mean spikes, no network", lambda settings: Prototypes(mean_spikes(settings.spikes, settings.model.config.learner.step_ms))
     ),
     "cosine": Method("cosine of the mean whitened embedding", lambda settings: Prototypes(mean_embedding(settings.embedding))),
+    "cosine-speeds": Method(
+        "the same, at the model's speeds",
+        lambda settings: AtSpeeds(Prototypes(mean_embedding(settings.embedding)), settings.model.config.speeds),
+    ),
     "dtw-embedding": Method("speech embedding + DTW", lambda settings: Warping(embedding_of_speech(settings.embedding))),
     "dtw": Method("MFCC + DTW, nothing primed", lambda settings: Warping(mfcc())),
     "protonet": Method("prototypical network, not spiking", _protonet),

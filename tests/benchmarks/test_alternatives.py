@@ -61,7 +61,7 @@ def test_the_right_word_scores_highest(name: str, settings: Settings, supports: 
     assert told(alternative, supports[::-1], queries) < 0.5  # and it is the supports that say which
 
 
-@pytest.mark.parametrize("name", ["cosine", "dtw-embedding"])
+@pytest.mark.parametrize("name", ["cosine", "cosine-speeds", "dtw-embedding"])
 def test_the_right_word_scores_highest_behind_the_embedding(
     name: str, make_model: Callable[[str], PrimedModel], supports: list[list[Utterance]], queries: list[Utterance]
 ) -> None:
@@ -98,7 +98,10 @@ def test_an_utterance_is_learnt_once_for_all_rows(settings: Settings, supports: 
     assert all(again is shot for again, shot in zip(network.learn(supports[0][0]), learnt, strict=True))
 
 
-@pytest.mark.parametrize(("name", "reason"), [("cosine", "speech embedding"), ("primed-readout", "--readout-model"), ("protonet", "--protonet")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("cosine", "speech embedding"), ("cosine-speeds", "speech embedding"), ("primed-readout", "--readout-model"), ("protonet", "--protonet")],
+)
 def test_what_cannot_run_says_what_it_needs(settings: Settings, name: str, reason: str) -> None:
     with pytest.raises(UnavailableError, match=reason):
         registry.METHODS[name].build(settings)
