@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from app.errors import StoreError
 from app.names import clean, file_name
+from audio.speed import Speeds
 from priming.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class WordInfo(_Frozen):
     calibration: Calibration
     lag_s: FiniteFloat = Field(ge=0)  # from the end of an utterance to the peak of its score
     shots: tuple[ShotInfo, ...] = Field(min_length=1)
-    speeds: tuple[FiniteFloat, ...] = (1.0,)  # at which each utterance was learnt from, as it was said first
+    speeds: Speeds = (1.0,)  # at which each utterance was learnt from, as it was said first
     forgotten: bool = False  # whether the utterances' spikes were thrown away: then one array of changes stands for all shots
 
     @property

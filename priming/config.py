@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from audio.speed import Speeds
 from snn.config import CellName, LearnerConfig
 from snn.precision import Precision
 
@@ -59,7 +60,7 @@ class PrimeConfig(BaseModel):
     copies: int = Field(default=1, ge=0)  # augmented copies of each clip
     fit_clips: int = Field(default=3000, gt=0)  # that the encoder's constants are fitted on
     commands_share: float = Field(default=0.3, ge=0, le=1)  # of tasks whose words were all said in isolation
-    speeds: tuple[float, ...] = (1.0, 0.86, 1.16)  # at which the finished model learns from an utterance, as it was said first
+    speeds: Speeds = (1.0, 0.86, 1.16)  # at which the finished model learns from an utterance, as it was said first
     clip_ms: float = Field(default=1760.0, gt=0)  # heard of a clip, up to half a second after it
 
     # the outer loop

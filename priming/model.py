@@ -9,14 +9,15 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from audio.encoder import EncoderConfig, SpikeEncoder, build_encoder
 from audio.errors import AudioError
+from audio.speed import Speeds
 from priming.atomic import write_atomically
 from priming.errors import ModelError
 from priming.packing import pack_spikes, unpack_spikes
@@ -55,9 +56,6 @@ class Weights(Mapping[str, "Tensor"]):
         return len(self.arrays)
 
 
-Speed = Annotated[float, Field(ge=0.5, le=2.0)]
-
-
 class ModelConfig(BaseModel):
     """Configuration of a primed model, as written into the file's header."""
 
@@ -67,15 +65,8 @@ class ModelConfig(BaseModel):
     name: str
     encoder: EncoderConfig
     learner: LearnerConfig
-    speeds: tuple[Speed, ...] = (1.0,)  # at which an utterance is learnt from, as it was said first (`audio.speed`)
+    speeds: Speeds = (1.0,)  # at which an utterance is learnt from, as it was said first (`audio.speed`)
     provenance: dict[str, Any]  # how it was primed: command, seed, corpora, steps, validation figures
-
-    @field_validator("speeds")
-    @classmethod
-    def _as_said_first(cls, speeds: tuple[float, ...]) -> tuple[float, ...]:
-        if not speeds or speeds[0] != 1.0:
-            raise ValueError("the first of the speeds is 1: an utterance as it was said")
-        return speeds
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from audio.speed import change_speed
+from audio.speed import Speeds, change_speed
 
 RATE = 16_000
 
@@ -20,6 +21,14 @@ def test_length_and_pitch_follow(factor: float) -> None:
     assert len(changed) == pytest.approx(RATE / factor, abs=2)
     spectrum = np.abs(np.fft.rfft(changed))
     assert np.argmax(spectrum) * RATE / len(changed) == pytest.approx(440.0 * factor, abs=2.0)
+
+
+def test_speeds_of_a_configuration_are_read_and_checked() -> None:
+    found = TypeAdapter(Speeds)
+    assert found.validate_python("1, 0.86,1.16") == found.validate_python([1.0, 0.86, 1.16]) == (1.0, 0.86, 1.16)
+    for wrong in ((), (0.9,), (0.9, 1.0), (1.0, 3.0), (1.0, 0.9, 0.9), (1.0, float("nan")), "fast"):
+        with pytest.raises(ValidationError):
+            found.validate_python(wrong)
 
 
 def test_one_is_the_recording_itself() -> None:
