@@ -153,7 +153,7 @@ class Scene:
         self.folder, self.bundle, self.number = tmp_path / "stores", tmp_path / "words.bundle", 0
         self.words = [new_word("lamp"), new_word("radio", shots=2)]
         self.brought = [new_word("door"), new_word("radio"), new_word("gate")]
-        self.new_shot = (new_word("x").shots[0], new_word("x").info.shots[0])
+        self.new_shot = (new_word("x").shots, new_word("x").info.shots[0])
         self.template = tmp_path / "template"
         store = WordStore(self.template)
         with store.locked():
@@ -176,8 +176,8 @@ class Scene:
         if name == "enroll":
             engine: Any = SimpleNamespace(
                 reference="embedding",
-                model=SimpleNamespace(sha256=self.words[0].info.model_sha256, weights={}),
-                answers=list,
+                model=SimpleNamespace(sha256=self.words[0].info.model_sha256, weights={}, config=SimpleNamespace(speeds=(1.0,))),
+                answers=lambda shots, said: list(said),
                 calibrate=lambda shots, answers: self.words[0].info.calibration.model_copy(update={"own": (4.5,) * len(shots)}),
                 lag=lambda answers, ends: 0.0,
             )
