@@ -59,13 +59,14 @@ def decision_loss(scores: Tensor, labels: Tensor, scalars: Scalars) -> Tensor:
     return which + PAIR_WEIGHT * functional.binary_cross_entropy_with_logits(pair_logits, target, weight=weight)
 
 
-def background_loss(scores: Tensor, labels: Tensor, background: Tensor, scalars: Scalars) -> Tensor:
+def background_loss(scores: Tensor, labels: Tensor, background: Tensor, says: Tensor, scalars: Scalars) -> Tensor:
     """Evaluate the third term.
 
     Args:
         scores: [Q, B] largest score of each word over the steps of each query.
         labels: [Q] index of the word, -1 where it is none of them.
         background: [S, B] largest score of each word over the steps of each stretch.
+        says: [S, B] whether a stretch says the word, which then need not stand out from it.
         scalars: learned scalars.
 
     Returns:
@@ -73,8 +74,9 @@ def background_loss(scores: Tensor, labels: Tensor, background: Tensor, scalars:
     """
     known = labels >= 0
     own = scores[known, labels[known]]
-    against = background.T[labels[known]]  # [known, S]
-    logits = torch.cat([own.unsqueeze(1), against], 1) * scalars["objective.log_temperature"].exp()
+    temperature = scalars["objective.log_temperature"].exp()
+    against = (background * temperature).masked_fill(says, -torch.inf).T[labels[known]]  # [known, S]
+    logits = torch.cat([(own * temperature).unsqueeze(1), against], 1)
     return functional.cross_entropy(logits, torch.zeros_like(labels[known]))
 
 

@@ -118,7 +118,7 @@ class OuterLoop(Loop):
         if workspace.teacher is not None:
             parts.append((workspace.teacher.features, *clips))
         if workspace.background is not None and isinstance(drawn, Task):
-            parts.append((workspace.background, *self._stretches(number, workspace.background)))
+            parts.append((workspace.background.features, *self._stretches(number, workspace.background.features)))
         return parts
 
     def _following(self, number: int) -> int:
@@ -177,7 +177,7 @@ class OuterLoop(Loop):
         stretches, count = self.workspace.background, self.config.background
         if stretches is None or not count:
             return []
-        return [self._spikes(*self._stretches(number, stretches), generator, stretches)]
+        return [self._spikes(*self._stretches(number, stretches.features), generator, stretches.features)]
 
     def _stretches(self, number: int, stretches: Features) -> Clips:
         """Draw the stretches of a task, and the copy of each."""
@@ -197,8 +197,11 @@ class OuterLoop(Loop):
         scores, background = running.amax(0).T.split([len(task.queries), asked.shape[1] - len(task.queries)])  # [Q, B] and [S, B]
         labels = torch.from_numpy(task.labels).to(scores.device)
         decision = objective.decision_loss(scores, labels, self.weights)
-        if len(background):
-            decision = decision + self.config.background_weight * objective.background_loss(scores, labels, background, self.weights)
+        stretches = self.workspace.background
+        if stretches is not None and len(background):
+            words = [self.workspace.features.clips[clip].word for clip in task.support[:, 0]]
+            says = torch.from_numpy(stretches.say(self._stretches(number, stretches.features)[0], words)).to(scores.device)
+            decision = decision + self.config.background_weight * objective.background_loss(scores, labels, background, says, self.weights)
         target = self.config.target_rate
         rates = rate_loss(population.z, target)
         figures = {"decision loss": float(decision.detach()), "feature rate": float(population.z.detach().mean())}

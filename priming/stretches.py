@@ -1,18 +1,70 @@
 """Stretches of continuous sound for the tasks of priming: what a listener hears nearly all the time, and must not take for a word.
 
 Sentences and household noise, cut anywhere: a stretch begins and ends in the middle of whatever is said. Like the bank that words are calibrated
-against (`priming.background`), but many short stretches to draw from instead of few long ones to listen to.
+against (`priming.background`), but many short stretches to draw from instead of few long ones to listen to. What is said in a stretch is looked up: a
+word of the task that it says, or that a word of it holds ("one" in "someone"), is not to be kept silent by it.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from priming.background import NOISE_EVERY
 from priming.clip import Clip
 from priming.episodes import AFTER_S, BEFORE_S
+from priming.features import Features
 from priming.gate import PrimingData
+from priming.manifest import read_alignments
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Encoded stretches, and what is said in them."""
+
+    features: Features
+    spoken: Sequence[str]  # of each stretch, its words between spaces: " so they went on "
+
+    @cached_property
+    def _known(self) -> dict[str, NDArray[np.bool_]]:
+        return {}
+
+    def say(self, chosen: NDArray[np.int64], words: Sequence[str]) -> NDArray[np.bool_]:
+        """Say which stretches hold which words, by themselves or as a part of another word.
+
+        Args:
+            chosen: [S] stretches.
+            words: B words, or several words with spaces between.
+
+        Returns:
+            [S, B].
+        """
+        for word in words:
+            if word not in self._known:
+                self._known[word] = np.array([word in spoken for spoken in self.spoken])
+        return np.stack([self._known[word][chosen] for word in words], 1)
+
+
+def said_in(clips: Sequence[Clip]) -> list[str]:
+    """Look up what stretches say, words that they cut in two among them.
+
+    Args:
+        clips: stretches of one data folder.
+
+    Returns:
+        The words of each between spaces; a space where nothing is known to be said.
+
+    Raises:
+        DataError: the folder's alignments are damaged.
+    """
+    wanted = {clip.path for clip in clips}
+    words = {path: spoken for path, spoken in (read_alignments(clips[0].root) if clips else ()) if path in wanted}
+    return [
+        " ".join(["", *(word.word for word in words.get(clip.path, ()) if word.end_s > clip.start_s and word.start_s < (clip.end_s or np.inf)), ""])
+        for clip in clips
+    ]
 
 
 def stretch_clips(data: PrimingData, count: int, length_s: float, seed: int = 0) -> list[Clip]:

@@ -26,7 +26,7 @@ from priming.features import FeatureConfig, Features, encode_features, fingerpri
 from priming.gate import PrimingData
 from priming.model import load_model
 from priming.sampler import TaskSampler
-from priming.stretches import stretch_clips
+from priming.stretches import Stretches, said_in, stretch_clips
 from snn.config import LearnerConfig
 
 VALIDATION_SETS = ("isolated", "connected")
@@ -45,7 +45,7 @@ class Workspace:
     validation: dict[str, Features]  # clean clips of validation words, by set; empty where the folder has none
     default_learner: LearnerConfig
     teacher: Teacher | None = None  # of distillation
-    background: Features | None = None  # stretches of continuous sound, if tasks have any
+    background: Stretches | None = None  # stretches of continuous sound, if tasks have any
 
     def input_rate(self) -> Tensor:
         """Return the mean spikes per step of each channel on a sample of clips: [I]."""
@@ -139,14 +139,15 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
     return Workspace(data, encoder, features, sampler, validation, learner, teacher, background)
 
 
-def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder, say: Say) -> Features | None:
+def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder, say: Say) -> Stretches | None:
     """Encode stretches of continuous sound; None where the folder has none."""
     clips = stretch_clips(data, config.background_clips, config.clip_ms / 1000, config.encoding_seed)
     if not clips:
         say("no continuous speech or noise long enough: tasks have words alone, and thresholds may have to be higher")
         return None
     kept = FeatureConfig(steps=round(config.clip_ms / encoder.step_ms), copies=config.copies, seed=config.encoding_seed)
-    return encode_features(clips, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, "background"))
+    encoded = encode_features(clips, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, "background"))
+    return Stretches(encoded, said_in([*encoded.clips]))
 
 
 def _teach(config: PrimeConfig, data: PrimingData, student: Features, units: int, say: Say) -> Teacher:

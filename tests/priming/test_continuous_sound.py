@@ -21,8 +21,8 @@ def workspace(toy_config: Make, tmp_path_factory: pytest.TempPathFactory) -> Wor
 
 def test_what_is_said_nowhere_is_a_word(workspace: Workspace) -> None:
     assert workspace.background is not None
-    assert 6 < len(workspace.background.clips) <= 24
-    assert {clip.word for clip in workspace.background.clips} == {""}
+    assert 6 < len(workspace.background.features.clips) <= 24
+    assert {clip.word for clip in workspace.background.features.clips} == {""}
 
 
 def test_a_folder_without_continuous_sound_goes_on_with_words_alone(toy_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

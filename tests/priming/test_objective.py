@@ -61,7 +61,16 @@ def test_every_utterance_is_set_against_all_background_of_its_own_word() -> None
     for query, word in ((0, 0), (1, 2), (3, 0)):  # the known ones
         own = math.exp(12.0 * SCORES[query][word])
         expected -= math.log(own / (own + sum(math.exp(12.0 * row[word]) for row in background))) / 3
-    loss = background_loss(torch.tensor(SCORES).double(), torch.tensor(LABELS), torch.tensor(background).double(), scalars(torch.float64))
-    assert float(loss) == pytest.approx(expected, rel=1e-6)
-    higher = torch.tensor(background).double() + torch.tensor([0.0, 5.0, 0.0])  # of a word that nobody says
-    assert float(background_loss(torch.tensor(SCORES).double(), torch.tensor(LABELS), higher, scalars(torch.float64))) == pytest.approx(expected)
+    says = torch.zeros(2, 3, dtype=torch.bool)
+    own = torch.tensor(SCORES).double(), torch.tensor(LABELS)
+    heard, values = torch.tensor(background).double(), scalars(torch.float64)
+    assert float(background_loss(*own, heard, says, values)) == pytest.approx(expected, rel=1e-6)
+    higher = heard + torch.tensor([0.0, 5.0, 0.0])  # of a word that nobody says
+    assert float(background_loss(*own, higher, says, values)) == pytest.approx(expected)
+    says[1] = True  # all words are said in a third stretch, which then counts for none of them, and leaves a gradient
+    more = torch.cat([heard[:1], torch.full((1, 3), 9.0).double(), heard[1:]])
+    values["objective.log_temperature"].requires_grad_()
+    loss = background_loss(*own, more, torch.cat([says, says[:1]]), values)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-6)
+    loss.backward()
+    assert bool(torch.isfinite(values["objective.log_temperature"].grad))

@@ -21,6 +21,7 @@ from priming.loop import StepReport
 from priming.outer_loop import OuterLoop
 from priming.prefetch import Prefetcher
 from priming.run import prime
+from priming.stretches import Stretches
 from priming.workspace import Workspace
 
 MakeConfig = Callable[..., PrimeConfig]
@@ -69,7 +70,7 @@ def test_steps_are_the_same_to_the_last_bit(
 def test_after_the_first_task_all_come_from_the_thread(
     toy_config: MakeConfig, toy_workspace: Workspace, tmp_path: Path, drawn_by: dict[str, set[str]]
 ) -> None:
-    with_background = replace(toy_workspace, background=toy_workspace.features)
+    with_background = replace(toy_workspace, background=Stretches(toy_workspace.features, [" "] * len(toy_workspace.features.clips)))
     loop = open_loop(toy_config, with_background, tmp_path, readout_share=1.0, background=3, prefetch=True)
     loop.advance()
     for names in drawn_by.values():

@@ -6,7 +6,8 @@ import pytest
 from priming.corpus import load
 from priming.episodes import AFTER_S, BEFORE_S, hearing
 from priming.gate import PrimingData
-from priming.stretches import stretch_clips
+from priming.manifest import read_alignments
+from priming.stretches import Stretches, said_in, stretch_clips
 from priming.workspace import Workspace
 
 LENGTH_S = 0.4
@@ -40,3 +41,20 @@ def test_the_seed_decides(toy_workspace: Workspace) -> None:
 
 def test_nothing_is_cut_from_recordings_that_are_too_short(toy_workspace: Workspace) -> None:
     assert stretch_clips(toy_workspace.data, 10, 1000.0) == []
+
+
+def test_what_a_stretch_says_is_looked_up(toy_workspace: Workspace) -> None:
+    clips = stretch_clips(toy_workspace.data, 20, LENGTH_S)
+    spoken = dict(read_alignments(clips[0].root))
+    for clip, said in zip(clips, said_in(clips), strict=True):
+        assert clip.end_s is not None
+        inside = [word.word for word in spoken.get(clip.path, []) if word.end_s > clip.start_s and word.start_s < clip.end_s]
+        assert said.split() == inside
+    assert any(said.strip() for said in said_in(clips))
+    assert said_in([]) == []
+
+
+def test_a_word_is_said_by_itself_in_another_or_as_several(toy_workspace: Workspace) -> None:
+    stretches = Stretches(toy_workspace.features, [" so they went on ", " someone came ", " "])
+    says = stretches.say(np.array([1, 0, 2, 0]), ["one", "went on", "they on"])
+    assert says.tolist() == [[True, False, False], [False, True, False], [False] * 3, [False, True, False]]
