@@ -76,7 +76,7 @@ class PrimeConfig(BaseModel):
     )  # share of the budget at whose end W_in and W_rec become plastic; until then tasks are cheap and have many words
     readout_ways: int = Field(default=24, gt=1)
     eprop_ways: int = Field(default=12, gt=1)  # words of a task once W_in and W_rec are plastic
-    shots: int = Field(default=3, gt=0)  # most utterances that a word is learnt from; each task draws how many
+    shots: int = Field(default=1, gt=0)  # most utterances that a word is learnt from; each task draws how many
     queries: int = Field(default=3, gt=0)  # of each word
     unknown_share: float = Field(default=0.4, ge=0)  # queries that say another word, as a share of the words
     background: int = Field(default=32, ge=0)  # stretches of continuous speech and noise in a task, in which no word is to be heard
