@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 HIDDEN, SLOPE = 10, 5.0
-TUNED = 16  # neurons of each coded value
+TUNED = 48  # neurons of each coded value
+WIDTHS = 15  # standard deviations of a neuron's tuning that make up the range of a value
 STEP_MS = 5.0
 HOLD, READ = 4, 1  # steps of a point; the one at which the network's answer is read, after which the teacher's is heard
 POINTS = 100  # of an episode
@@ -36,7 +37,7 @@ class Episode(NamedTuple):
 def tuned(values: Tensor, low: float, high: float) -> Tensor:
     """Turn values [...] into rates [..., TUNED] of neurons with bell-shaped tuning between two bounds."""
     preferred = torch.linspace(low, high, TUNED)
-    width = (high - low) / (TUNED - 1)
+    width = (high - low) / WIDTHS
     return LARGEST_RATE * torch.exp(-0.5 * ((values.unsqueeze(-1) - preferred) / width).square())
 
 

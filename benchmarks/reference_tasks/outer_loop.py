@@ -25,14 +25,14 @@ from snn.regulariser import rate_loss
 
 from .functions import HOLD, POINTS, READ, STEP_MS, TUNED, Episode, draw, linear_errors
 
-NEURONS, ADAPTIVE = 150, 90
+NEURONS, ADAPTIVE = 300, 180
 BATCH = 32
 LENGTHS = ((0.75, 30), (0.9, 60), (1.1, POINTS))  # points of an episode until a share of a cycle is done
 ALPHA, RHO = math.exp(-STEP_MS / 20.0), (math.exp(-STEP_MS / 100.0), math.exp(-STEP_MS / 1500.0))  # decays a step; the range of the adaptation's
 BETA = 0.2
 KAPPA = 0.5  # of the readout
-ALIKE = 4.0  # width, in input neurons, of what begins alike
-INPUT_SCALE, ANSWER_SCALE, RECURRENT_SCALE = 3.0, 3.0, 0.5  # the answer is heard for half as long and weighs more
+ALIKE = 12.0  # width, in input neurons, of what begins alike
+INPUT_SCALE, ANSWER_SCALE, RECURRENT_SCALE = 1.73, 3.0, 0.5  # the answer is heard for half as long and weighs more
 TARGET_RATE = 0.1  # spikes a step
 WARM_UP, FINAL_RATE = 50, 0.05  # iterations; of the largest rate, at the end of a cycle
 CHECK_EVERY, CHECKED, JUDGED = 200, 128, 1024  # iterations, episodes, episodes
