@@ -5,8 +5,8 @@ loop moves the weights down the gradient of the cross-entropy, whose minimum is 
 
 .. math:: E = -\frac1{PB} \sum_{p,b} C_b(x_{b,p}) \ln \hat y_{b,p} + (1 - C_b(x_{b,p})) \ln(1 - \hat y_{b,p})
 
-and begins with short episodes, of which many fit in a minute. The learning rate falls in two cosine cycles, with one restart (Loshchilov and Hutter
-2017); firing rates are held near 20 Hz in the first and nearly free in the second. The weights of an input neuron and of its neighbours begin alike,
+and begins with short episodes, of which many fit in a minute. The learning rate falls in three cosine cycles, with restarts (Loshchilov and Hutter
+2017); firing rates are held near 20 Hz in the first and nearly free afterwards. The weights of an input neuron and of its neighbours begin alike,
 so that a neuron's response changes with x no faster than a teacher does.
 """
 
@@ -46,7 +46,7 @@ class Cycle(NamedTuple):
     rate_weight: float  # of the firing rates' distance to their target
 
 
-CYCLES = (Cycle(6_000, 5e-3, 0.01), Cycle(12_000, 3e-3, 0.001))
+CYCLES = (Cycle(6_000, 5e-3, 0.01), Cycle(12_000, 3e-3, 0.001), Cycle(8_000, 2e-3, 0.001))
 
 
 class Check(NamedTuple):

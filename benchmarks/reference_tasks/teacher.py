@@ -1,6 +1,6 @@
 r"""Learning to learn from a teacher: a network that learns a new function from examples without changing a weight.
 
-    python -m benchmarks.reference_tasks.teacher --keep FOLDER [--cycles 2] [--minutes 14] [--seed 0 --seed 1] [--out FIGURE]
+    python -m benchmarks.reference_tasks.teacher --keep FOLDER [--cycles 3] [--minutes 14] [--seed 0 --seed 1] [--out FIGURE]
 
 After Bellec et al. 2018 (Section 4), on the family of functions of `functions`. The outer loop (back-propagation through time, Adam) moves the
 weights of a recurrent network of LIF and ALIF neurons; within an episode they stand still and the network hears points x of a new function C,
