@@ -189,9 +189,8 @@ class OuterLoop(Loop):
         clips, copies = clips_of(task)
         spikes = torch.cat([self._spikes(clips, copies, generator), *self._background(number, generator)], 1)
         heard, population = features.hear(plastic, self.weights, spikes)
-        support, asked = heard.split(
-            [task.support.size, heard.shape[1] - task.support.size], dim=1
-        )  # one gradient for both; two slices bring one each
+        parts = task.support.size, heard.shape[1] - task.support.size
+        support, asked = heard.split(parts, dim=1)  # one gradient for both; two slices would bring one each
         learnt, learning = schemes.learn(plastic, self.weights, support, task.support.shape[1])
         running, response = schemes.respond(plastic, self.weights, learnt, asked)
         scores, background = running.amax(0).T.split([len(task.queries), asked.shape[1] - len(task.queries)])  # [Q, B] and [S, B]
