@@ -181,12 +181,24 @@ def store_shots(
     with store.locked():
         earlier = None if replace else store.get(word)
         same_model_or_refuse(earlier, engine)
-        known = list(zip(earlier.utterances, earlier.info.shots, strict=True)) if earlier else []
-        created, calibration = (earlier.info.created, earlier.info.calibration) if earlier else (now(), None)
-        stored = describe(engine, word, [*known, *shots], created, earlier=calibration, acceptance=acceptance)
+        speeds = engine.model.config.speeds
+        everything, kept, created, calibration = list(shots), speeds, now(), None
+        if earlier is not None:
+            info = earlier.info
+            created, calibration = info.created, info.calibration
+            kept = tuple(speed for speed in speeds if speed in info.speeds)  # a word of an older model may have been heard at fewer
+            known = [(_at(kept, info.speeds, taught), about) for taught, about in zip(earlier.utterances, info.shots, strict=True)]
+            everything = [*known, *((_at(kept, speeds, taught), about) for taught, about in shots)]
+        stored = describe(engine, word, everything, created, earlier=calibration, acceptance=acceptance, speeds=kept)
         neighbour = check(engine, stored, store.words())
         store.put(stored if not forget_utterance else forget(stored, engine.model.weights["center"]))
     return stored, neighbour
+
+
+def _at(kept: Sequence[float], speeds: Sequence[float], taught: Sequence["Shot"]) -> tuple["Shot", ...]:
+    """Keep of what an utterance taught at some speeds that of others, which are among them."""
+    by_speed = dict(zip(speeds, taught, strict=True))
+    return tuple(by_speed[speed] for speed in kept)
 
 
 def describe(

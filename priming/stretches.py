@@ -6,8 +6,7 @@ word of the task that it says, or that a word of it holds ("one" in "someone"), 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,7 @@ class Stretches:
 
     features: Features
     spoken: Sequence[str]  # of each stretch, its words between spaces: " so they went on "
-
-    @cached_property
-    def _known(self) -> dict[str, NDArray[np.bool_]]:
-        return {}
+    _known: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False, compare=False)  # which stretches say a word asked for before
 
     def say(self, chosen: NDArray[np.int64], words: Sequence[str]) -> NDArray[np.bool_]:
         """Say which stretches hold which words, by themselves or as a part of another word.

@@ -76,3 +76,20 @@ def test_word_files_are_small(cli: Cli, tiny_model: Path) -> None:
             assert "has at most 300" in err
             break
     assert set(load_file(path)) >= {"shots.0.inputs", "shots.2.factor"}
+
+
+def test_an_upgraded_word_goes_on_with_the_speeds_that_it_was_heard_at(cli: Cli, tiny_model: Path, tmp_path: Path) -> None:
+    """A word of a model that heard one speed, moved to one that hears three: what is added to it is heard at one as well."""
+    model, faster = load_model(tiny_model), tmp_path / "faster.safetensors"
+    config = model.config.model_copy(update={"speeds": (1.0, 0.86, 1.16)})
+    save_model(faster, config, model.weights, model.encoder_constants, model.background)
+    rate = ("--false-accepts-per-hour", "20")
+    for word, first in (("connect", tiny_model), ("apart", faster)):
+        assert cli("enroll", word, "--from", RECORDING, "--model", first, *rate)[0] == 0
+        assert cli("words", "upgrade", word, "--model", faster)[0] == 0
+        assert cli("enroll", word, "--from", RECORDING, *rate)[0] == 0
+        found = WordStore().require(word)
+        assert len(found.utterances) == len(found.said) == len(found.info.shots) == len(found.info.calibration.own) == 2
+        assert found.info.speeds == ((1.0,) if first is tiny_model else (1.0, 0.86, 1.16))
+        assert len(found.shots) == 2 * len(found.info.speeds)
+        assert cli("words", "remove", word)[0] == 0
