@@ -35,12 +35,16 @@ from pathlib import Path
 from priming.config import PrimeConfig
 from priming.run import prime
 
+def say(line):  # one write a line: ranks share the pipe, and print() may write a line in pieces that others come between
+    os.write(1, (line + "\\n").encode())
+
 if __name__ == "__main__":
     config = PrimeConfig.model_validate_json(sys.argv[1])
-    print("rank", os.environ["RANK"], "pid", os.getpid(), flush=True)
+    say(f"rank {os.environ['RANK']} pid {os.getpid()}")
     def watch(report):
-        print(f"step {report.step} pid {os.getpid()} words {report.words}", flush=True)
-    print("returned", prime(config, watch=watch, announce=lambda line: print("said", line, flush=True)), flush=True)
+        say(f"step {report.step} pid {os.getpid()} words {report.words}")
+    path = prime(config, watch=watch, announce=lambda line: say("said " + line))
+    say(f"returned {path}")
 """
 
 
