@@ -129,7 +129,7 @@ def normalise(raw: NDArray[np.float32], words: Sequence[StoredWord]) -> NDArray[
         words: W words with their calibration.
 
     Returns:
-        [..., W] 0 for ordinary background, 1 where a tenth of it scores higher.
+        [..., W] 0 for ordinary background, 1 where about a twentieth of it scores higher.
     """
     offset = np.array([word.info.calibration.offset for word in words], np.float32)
     scale = np.array([word.info.calibration.scale for word in words], np.float32)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from hardware.backend import BackendError, Capabilities, Shot, check_scheme
 from hardware.numpy_cells import KINDS, Cell, Floats, parameters
+from hardware.word_readout import METRIC, normalised, pooled_readouts
 from snn.config import LearnerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-EPSILON = np.float32(1e-6)  # as `snn.readout`
 WIDE = 4096  # columns from which on copying the rows takes longer than adding them one by one
 
 
@@ -74,6 +74,8 @@ class NumpyBackend:
             "readout.learning": (neurons,),
             "readout.salience_bias": (),
         }
+        if config.metric:
+            shapes[METRIC] = (len(config.delays) * units,) * 2
         own = {"adlif": ("a", "b"), "board": ("jump",)}.get(config.cell, ("beta",))
         for name in ("log_tau_membrane", "log_tau_adaptation", *own):
             shapes |= {name: (neurons,), f"feature.{name}": (features,)}
@@ -100,18 +102,17 @@ class NumpyBackend:
         """Run one learning network per word from now on, from rest; see `Backend.deploy`."""
         config = self._loaded()
         size = (config.neurons, config.inputs, config.features[-1], config.neurons, len(config.delays) * config.projection)
-        compared, fast_in, fast_rec = np.zeros((len(words), size[-1]), np.float32), [], []
-        for w, shots in enumerate(words):
+        fast_in, fast_rec = [], []
+        for shots in words:
             if not shots:
                 raise BackendError("a word without an utterance cannot be recognised; enroll it again")
             if any((*(array.shape[1] for array in shot[:4]), len(shot.readout)) != size for shot in shots):
                 raise BackendError("a word was learnt by a network of another size; enroll it again with this model")
-            compared[w] = _normalised(np.mean([shot.readout for shot in shots], axis=0).astype(np.float32))
             if config.plastic:
                 change_in, change_rec = self._weight_changes(shots)
                 fast_in.append((self._weights["w_in"] + change_in).T)
                 fast_rec.append((self._w_rec + change_rec).T)
-        self._compared = compared  # [W, D K]
+        self._compared = pooled_readouts(words, self._weights, size[-1])  # [W, D K]
         if fast_in:
             self._fast_in: Floats = np.ascontiguousarray(np.concatenate(fast_in, 1))  # [H, W N], rows presynaptic
             self._fast_rec: Floats = np.ascontiguousarray(np.stack(fast_rec))  # [W, N, N], rows presynaptic
@@ -164,7 +165,7 @@ class NumpyBackend:
         self._units = self._kappa * self._units + self._rest * (salience * (driven[:-1] - self._ordinary)).astype(np.float32)
         self._line.append(self._units)
         seen = (np.stack([self._line[-1 - d] for d in config.delays]) * weights["readout.gain"]).reshape(-1)
-        scores: Floats = self._compared @ _normalised(seen)
+        scores: Floats = self._compared @ normalised(seen)
         if not config.plastic:
             return scores
         recurrent = np.matmul(self._networks.z[:, None], self._fast_rec)[:, 0]  # [W, N]
@@ -194,9 +195,3 @@ def _sum(rows: Floats, spiking: NDArray[np.intp]) -> Floats:
     for channel in spiking[1:].tolist():
         total += rows[channel]
     return total
-
-
-def _normalised(values: Floats) -> Floats:
-    """Scale [D K] to norm 1."""
-    scaled: Floats = values / np.sqrt(np.square(values).sum() + EPSILON)
-    return scaled

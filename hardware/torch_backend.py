@@ -17,6 +17,7 @@ from torch import Tensor
 from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
 from hardware.heard import Heard
 from hardware.numpy_cells import Adlif, Alif, Board, Cell
+from hardware.word_readout import METRIC, pooled_readouts
 from snn import broadcast, eprop, features, lsg, network, readout, schemes
 from snn.cells.adlif import AdlifParams
 from snn.cells.board import BoardParams
@@ -112,6 +113,7 @@ class TorchBackend:
         self._w_in, self._w_rec = self._weights["w_in"], without_autapses(self._weights["w_rec"])
         self._bias, self._center, self._kappa = self._weights["bias"], self._weights["center"], config.readout_kappa
         self._rate_in, self._rate_rec = (self._weights[f"log_rate_{name}"].exp() for name in ("in", "rec"))  # of a projection, or of each synapse
+        self._metric = {METRIC: self._weights[METRIC].numpy()} if METRIC in self._weights else {}
         self._words: list[Sequence[Shot]] = []
         self.deploy([])
 
@@ -195,18 +197,14 @@ class TorchBackend:
     def deploy(self, words: Sequence[Sequence[Shot]]) -> None:
         """Run one learning network per word from now on, from rest; see `Backend.deploy`."""
         config = self._loaded()
-        shape = (len(config.delays), config.projection)
-        size = (config.neurons, config.inputs, config.features[-1], config.neurons, shape[0] * shape[1])
-        readouts = []
+        size = (config.neurons, config.inputs, config.features[-1], config.neurons, len(config.delays) * config.projection)
         for shots in words:
             if not shots:
                 raise BackendError("a word without an utterance cannot be recognised; enroll it again")
             if any((*(array.shape[1] for array in shot[:4]), len(shot.readout)) != size for shot in shots):
                 raise BackendError("a word was learnt by a network of another size; enroll it again with this model")
-            mean = np.mean([shot.readout for shot in shots], axis=0).astype(np.float32)
-            readouts.append(readout.normalised(torch.from_numpy(mean).reshape(shape)))
         self._words = list(words)
-        self._compared = torch.stack(readouts).reshape(len(words), -1) if words else torch.zeros(0, shape[0] * shape[1])  # [W, D K]
+        self._compared = torch.from_numpy(pooled_readouts(words, self._metric, size[-1]))  # [W, D K]
         if config.plastic and words:
             changes = [self.weight_changes(shots) for shots in words]
             # Laid out presynaptic first, as the products of a step read them.

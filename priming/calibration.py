@@ -4,10 +4,13 @@ Raw scores of different words are not on one scale: a word made of common sounds
 speaker verification, each word's network hears speech and noise of the bank that ships with the model, and its scores are placed between what it
 found there:
 
-.. math:: s = \frac{\mathrm{raw} - q_{50}}{q_{90} - q_{50}}
+.. math:: s = \frac{\mathrm{raw} - l_0}{l_1 - l_0}, \qquad l_0 = \tfrac12 (q_{50} + \bar q_{50}), \quad l_1 = \tfrac12 (q_{95} + \bar q_{95})
 
-with :math:`q` the quantiles, over pieces of 1.6 s, of the largest raw score within each: 0 is an ordinary piece of background, 1 is exceeded by a
-tenth of them. Quantiles, because a few pieces may say the very word.
+with :math:`q` the quantiles, over pieces of 1.6 s, of the largest raw score within each, and :math:`\bar q` what they are for words on average, which
+the model knows from the words that it was primed on: 0 is about an ordinary piece of background, 1 is exceeded by about a twentieth of them.
+Quantiles, because a few pieces may say the very word. Half of the average, because a word's own quantiles say partly how easily it is taken for
+others, which a score must make up for, and partly how much the word has of what every speaker says, which it must not. A model without the average
+has a word's own quantiles alone.
 
 The **threshold** is that which background passes a stated number of times an hour (`priming.tail`).
 """
@@ -32,7 +35,8 @@ Clips = NDArray[np.uint8]  # [clips, T, I] spikes
 
 PIECE_MS = 1600.0  # normalisation: as long as a spoken command with its surroundings
 PIECES = 200  # that normalisation listens to, evenly over the bank
-LEVELS = (0.5, 0.9)  # quantiles that become 0 and 1
+LEVELS = (0.5, 0.95)  # quantiles that become 0 and 1
+OWN_SHARE = 0.5  # of a word's own quantiles, against those of words on average
 SMALLEST_SCALE = 1e-3  # of a word whose network answers alike to everything
 STRETCH_MS = 4 * PIECE_MS  # the tail: what begins and ends between two stretches is lost, a tenth at this length
 LARGEST = 1.0  # raw score of background: the cosine of what was heard and what was learnt; the learning network adds a few hundredths
@@ -112,7 +116,7 @@ def check_threshold(threshold: float) -> None:
         CalibrationError: no finite number, or so low that ordinary background passes it.
     """
     if not np.isfinite(threshold) or threshold <= 1.0:
-        raise CalibrationError(f"a threshold of {threshold:g} cannot be used; give a number above 1, which a tenth of all background passes")
+        raise CalibrationError(f"a threshold of {threshold:g} cannot be used; give a number above 1, which a twentieth of all background passes")
 
 
 def hear_pieces(backend: Backend, model: "PrimedModel") -> list[Heard] | None:
@@ -136,13 +140,21 @@ def scale_deployed(backend: Backend, model: "PrimedModel", heard: Sequence[Heard
         CalibrationError: a score is no number.
     """
     if heard is not None and isinstance(backend, HearsOnce):
-        return _scales(_checked(np.concatenate([backend.score_heard(group) for group in heard]).astype(np.float64)))
-    return _scales(_score(backend, list(pieces(model)), 1))
+        return _scales(model, _checked(np.concatenate([backend.score_heard(group) for group in heard]).astype(np.float64)))
+    return _scales(model, _score(backend, list(pieces(model)), 1))
 
 
-def _scales(maxima: NDArray[np.float64]) -> list[Scale]:
+def levels_of(maxima: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the quantiles that become 0 and 1, [2, W], of the largest raw scores of W words in pieces, [P, W]."""
+    found: NDArray[np.float64] = np.quantile(maxima, LEVELS, axis=0)
+    return found
+
+
+def _scales(model: "PrimedModel", maxima: NDArray[np.float64]) -> list[Scale]:
     """Place 0 and 1 by the largest raw scores of W words in pieces, [P, W]."""
-    low, high = np.quantile(maxima, LEVELS, axis=0)  # each [W]
+    low, high = levels_of(maxima)
+    if model.config.levels is not None:
+        low, high = (OWN_SHARE * own + (1 - OWN_SHARE) * average for own, average in zip((low, high), model.config.levels, strict=True))
     scales = np.maximum(high - low, SMALLEST_SCALE)
     return [Scale(offset=float(offset), scale=float(scale)) for offset, scale in zip(low, scales, strict=True)]
 
@@ -182,7 +194,7 @@ def _calibrated(
     own_raw: Sequence[float] | None = None,
 ) -> list[Calibration]:
     """Calibrate the deployed words from their largest raw scores in pieces [P, W] and in stretches [S, W] of the bank."""
-    scales = _scales(in_pieces)
+    scales = _scales(model, in_pieces)
     if own_raw is None:
         heard = _score(backend, [shot.inputs for shots in words for shot in shots], len(words))  # [shots of all words, W]
     else:  # of one word
@@ -253,7 +265,12 @@ def stretch_maxima(backend: Backend, model: "PrimedModel", shots: Sequence[Shot]
 
 def pieces(model: "PrimedModel") -> Clips:
     """Cut out what the scale is taken from: [P, T, I], evenly over the bank."""
-    cut = _cut(model.background, round(PIECE_MS / model.config.learner.step_ms))
+    return cut_pieces(model.background, model.config.learner.step_ms)
+
+
+def cut_pieces(background: NDArray[np.uint8], step_ms: float) -> Clips:
+    """Cut what scales are taken from out of a bank [T, I] of so long steps: [P, T, I]."""
+    cut = _cut(background, round(PIECE_MS / step_ms))
     return cut[np.unique(np.linspace(0, len(cut) - 1, min(PIECES, len(cut))).round().astype(np.int64))]
 
 

@@ -59,6 +59,7 @@ class PrimeConfig(BaseModel):
     aligned_per_speaker: int = Field(default=2, gt=0)
     copies: int = Field(default=1, ge=0)  # augmented copies of each clip
     fit_clips: int = Field(default=3000, gt=0)  # that the encoder's constants are fitted on
+    left_out: tuple[str, ...] = ()  # words of the family that no task has, to validate on them as well: unseen words, but by speakers that are not
     commands_share: float = Field(default=0.3, ge=0, le=1)  # of tasks whose words were all said in isolation
     speeds: Speeds = (1.0, 0.86, 1.16)  # at which the finished model learns from an utterance, as it was said first
     clip_ms: float = Field(default=1760.0, gt=0)  # heard of a clip, up to half a second after it
@@ -85,6 +86,7 @@ class PrimeConfig(BaseModel):
     rate: float = Field(default=6e-4, gt=0)  # Adam's, at its largest, for the feature population and the readout
     eprop_rate: float = Field(default=3e-4, gt=0)  # the same once W_in and W_rec are plastic
     learning_rate: float = Field(default=3e-3, gt=0)  # for the learning network and its generator
+    whitening: float = Field(default=0.1, ge=0)  # of the readout's metric by continuous sound, at the end (`priming.whitening`)
     input_dropout: float = Field(default=0.3, ge=0, lt=1)  # share of input channels silenced in a clip
     target_rate: float = Field(default=0.12, gt=0, lt=1)  # spikes a step of the learning network
     clip_gradient: float = Field(default=1.0, gt=0)
@@ -128,6 +130,12 @@ class PrimeConfig(BaseModel):
                 raise ValueError(f"there is no source {unknown[0]!r}: choose some of {', '.join(get_args(Source))}")
             return {name: weight or 1.0 for name, _, weight in named}
         return given
+
+    @field_validator("left_out", mode="before")
+    @classmethod
+    def _named_words(cls, given: Any) -> Any:
+        """Read words from a line such as "bird,dog,two"."""
+        return tuple(word.strip() for word in given.split(",") if word.strip()) if isinstance(given, str) else given
 
     @field_validator("sources")
     @classmethod
@@ -191,7 +199,7 @@ class PrimeConfig(BaseModel):
 def default_learner(encoder: str, inputs: int, step_ms: float, cell: CellName | None = None) -> LearnerConfig:
     """Return the learner that is primed for an encoder unless another is asked for; with another cell if one is named."""
     if encoder == "embedding":
-        return LearnerConfig(inputs=inputs, step_ms=step_ms, cell=cell or "alif")
+        return LearnerConfig(inputs=inputs, step_ms=step_ms, cell=cell or "alif", metric=True)
     # Cells that adapt below threshold learn better on bare mel bands.
     slots = (0.0, 160.0, 320.0, 480.0, 640.0)
     return LearnerConfig(inputs=inputs, step_ms=step_ms, cell=cell or "adlif", features=(256, 256), readout_tau_ms=100.0, delays_ms=slots)

@@ -53,6 +53,15 @@ class Features:
         """Clips up to the end of each chunk."""
         return np.cumsum([len(chunk) for chunk in self.chunks])
 
+    def clean(self, clips: NDArray[np.int64]) -> "Features":
+        """Return some clips as they are, without their augmented copies, as features of their own in memory.
+
+        Args:
+            clips: [n] indices into `clips`, one at least.
+        """
+        spikes = self.take(clips, np.zeros_like(clips))
+        return Features([self.clips[clip] for clip in clips.tolist()], [np.packbits(spikes, axis=-1)[:, None]], self.channels)
+
     def take(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Read spikes.
 

@@ -1,4 +1,4 @@
-"""The end of a run: background bank, provenance, and the model file."""
+"""The end of a run: whitening of the metric, background bank, levels of scores, provenance, and the model file."""
 
 import platform
 from collections import Counter
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from priming.background import cached_background
 from priming.config import PrimeConfig
+from priming.levels import average_levels
 from priming.model import ModelConfig, save_model
 from priming.validation import validate
+from priming.whitening import METRIC, covariance, whitened
 from priming.workspace import Workspace, cache_folder
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
     say("encoding the background bank")
     background = cached_background(workspace.encoder, workspace.data, config.encoding_seed, cache_folder(config))
     weights = loop.learner_weights()
+    if config.whitening and workspace.background is not None and METRIC in weights:
+        usual = covariance(loop.learner, weights, workspace.background.features, config.copies)
+        weights[METRIC] = whitened(weights[METRIC], usual, config.whitening)
+    levels = None if loop.learner.theta == "weights" else average_levels(loop.learner, weights, workspace.features, background)
     clips = workspace.data.words
     provenance: dict[str, Any] = {
         "configuration": config.model_dump(mode="json", exclude={"data", "out", "cache"}),
@@ -44,7 +50,14 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         "speakers": len({clip.speaker for clip in clips}),
         "validation": {subset: summary.figures() for subset, summary in validate(weights, loop.learner, workspace, config)},
     }
-    model = ModelConfig(name=config.out.stem, encoder=workspace.encoder.config, learner=loop.learner, speeds=config.speeds, provenance=provenance)  # type: ignore[attr-defined]
+    model = ModelConfig(
+        name=config.out.stem,
+        encoder=workspace.encoder.config,  # type: ignore[attr-defined]
+        learner=loop.learner,
+        speeds=config.speeds,
+        levels=levels,
+        provenance=provenance,
+    )
     save_model(config.out, model, weights, workspace.encoder.constants, background)  # type: ignore[attr-defined]
     say(f"wrote {config.out}")
     return config.out

@@ -66,6 +66,7 @@ class ModelConfig(BaseModel):
     encoder: EncoderConfig
     learner: LearnerConfig
     speeds: Speeds = (1.0,)  # at which an utterance is learnt from, as it was said first (`audio.speed`)
+    levels: tuple[float, float] | None = None  # raw scores that are 0 and 1 for words on average (`priming.calibration`)
     provenance: dict[str, Any]  # how it was primed: command, seed, corpora, steps, validation figures
 
 

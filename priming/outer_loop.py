@@ -32,6 +32,8 @@ from snn.regulariser import rate_loss
 # Scalars, time constants and the salience take larger steps: their gradients are of another scale.
 SLOW = ("objective.", "log_tau", "feature.log_tau", "lsg.log_tau", "readout.salience")
 SLOW_FACTOR = 3.0
+METRIC = "readout.metric"  # so many weights that at the others' rate they learn the primed words by heart
+METRIC_FACTOR = 0.2
 SHARED = ("feature.", "readout.", "center", "objective.", "lsg.profile")  # the rest belongs to the learning network and its generator
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.03  # of the largest, at the end of a stage
@@ -117,7 +119,7 @@ class OuterLoop(Loop):
         parts = [(workspace.features, *clips)]
         if workspace.teacher is not None:
             parts.append((workspace.teacher.features, *clips))
-        if workspace.background is not None and isinstance(drawn, Task):
+        if workspace.background is not None and self.config.background and isinstance(drawn, Task):
             parts.append((workspace.background.features, *self._stretches(number, workspace.background.features)))
         return parts
 
@@ -154,10 +156,11 @@ class OuterLoop(Loop):
 
     def _groups(self) -> dict[str, list[Tensor]]:
         """Sort the weights by how fast they are moved."""
-        groups: dict[str, list[Tensor]] = {"shared": [], "slow": [], "learning": []}
+        groups: dict[str, list[Tensor]] = {"shared": [], "slow": [], "learning": [], "metric": []}
         for name, tensor in self.theta.items():
-            groups["slow" if name.startswith(SLOW) else "shared" if name.startswith(SHARED) else "learning"].append(tensor)
-        return groups
+            kind = "slow" if name.startswith(SLOW) else "shared" if name.startswith(SHARED) else "learning"
+            groups["metric" if name == METRIC else kind].append(tensor)
+        return {kind: tensors for kind, tensors in groups.items() if tensors}
 
     def _rate(self, kind: str) -> float:
         """Fall along half a cosine within each stage; the last starts high again, as what it moves has not moved yet."""
@@ -169,7 +172,7 @@ class OuterLoop(Loop):
         else:
             begin, end, shared = share, 1.0, config.eprop_rate
         within = (self.progress - begin) / (end - begin)
-        largest = {"shared": shared, "slow": SLOW_FACTOR * shared, "learning": config.learning_rate}[kind]
+        largest = {"shared": shared, "slow": SLOW_FACTOR * shared, "metric": METRIC_FACTOR * shared, "learning": config.learning_rate}[kind]
         return min(1.0, (self.step + 1) / WARM_UP_STEPS) * largest * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * within)))
 
     def _background(self, number: int, generator: torch.Generator) -> list[Tensor]:

@@ -5,7 +5,7 @@ by a speaker who taught a word of the same task, as in the tests (`priming.episo
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,7 @@ class TaskSampler:
         weights: how often clips of a source are drawn, against 1 for a source that is not named. A word, and a speaker of it, is drawn as often as
             the source of most weight that has it.
         hard_share: share of tasks whose words sound alike, those asked but not learnt among them.
+        left_out: words that no task has.
 
     Raises:
         DataError: clips that the gate has not admitted, too few words said by two speakers, or hard tasks without a pronouncing dictionary.
@@ -59,6 +60,7 @@ class TaskSampler:
         commands_share: float,
         weights: Mapping[str, float] | None = None,
         hard_share: float = 0.0,
+        left_out: Collection[str] = (),
     ) -> None:
         clips = features.clips
         admitted = {clip.key for clip in data.clips}
@@ -68,7 +70,7 @@ class TaskSampler:
         said: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index, clip in enumerate(clips):
             said[clip.word][clip.speaker].append(index)
-        words = sorted(word for word, speakers in said.items() if len(speakers) >= 2)
+        words = sorted(word for word, speakers in said.items() if len(speakers) >= 2 and word not in left_out)
         if len(words) < 3:
             raise DataError(f"only {len(words)} words are said by two people or more: priming needs many more recordings")
         number = {speaker: k for k, speaker in enumerate(sorted({clip.speaker for clip in clips}))}

@@ -30,6 +30,7 @@ from priming.stretches import Stretches, said_in, stretch_clips
 from snn.config import LearnerConfig
 
 VALIDATION_SETS = ("isolated", "connected")
+LEFT_OUT = "left-out"  # a third one, of words of the family that no task has
 VALIDATION_WAYS = 5  # fewer where there are fewer words
 Say = Callable[[str], None]
 
@@ -45,7 +46,7 @@ class Workspace:
     validation: dict[str, Features]  # clean clips of validation words, by set; empty where the folder has none
     default_learner: LearnerConfig
     teacher: Teacher | None = None  # of distillation
-    background: Stretches | None = None  # stretches of continuous sound, if tasks have any
+    background: Stretches | None = None  # stretches of continuous sound, where there are any and the run needs them
 
     def input_rate(self) -> Tensor:
         """Return the mean spikes per step of each channel on a sample of clips: [I]."""
@@ -98,7 +99,7 @@ def encode_family(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder,
     ]
     features = joined_features(parts)
     weights = {str(source): weight for source, weight in config.sources.items()}
-    return features, TaskSampler(features, data, config.copies, config.seed, config.commands_share, weights, config.hard_share)
+    return features, TaskSampler(features, data, config.copies, config.seed, config.commands_share, weights, config.hard_share, config.left_out)
 
 
 def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
@@ -133,10 +134,26 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
             say(f"no validation on {subset} words: {error}")
             continue
         validation[subset] = encode_features(clips, encoder, FeatureConfig(steps=steps, copies=0), folder, None, progress=None)
+    if config.left_out:
+        validation[LEFT_OUT] = _left_out(config, features)
     learner = default_learner(config.encoder, encoder.channels, encoder.step_ms, config.cell)
     teacher = _teach(config, data, features, (config.learner or learner).projection, say) if config.distil_share else None
-    background = _encode_background(config, data, encoder, say) if config.background else None
+    background = _encode_background(config, data, encoder, say) if config.background or config.whitening else None
     return Workspace(data, encoder, features, sampler, validation, learner, teacher, background)
+
+
+def _left_out(config: PrimeConfig, features: Features) -> Features:
+    """Take the clips of the words that tasks leave out.
+
+    Raises:
+        DataError: a word that the family does not have, or too few people who say them.
+    """
+    missing = sorted(set(config.left_out) - {clip.word for clip in features.clips})
+    if missing:
+        raise DataError(f"left_out names words that the family does not have: {', '.join(missing)}")
+    kept = features.clean(np.array([index for index, clip in enumerate(features.clips) if clip.word in config.left_out]))
+    next(draw_episodes(kept.clips, validation_ways(kept.clips), seed=config.seed))
+    return kept
 
 
 def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEncoder, say: Say) -> Stretches | None:

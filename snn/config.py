@@ -24,6 +24,7 @@ class LearnerConfig(BaseModel):
     projection: int = Field(default=128, gt=0)  # readout units
     readout_tau_ms: float = Field(default=200.0, gt=0)
     delays_ms: tuple[float, ...] = (0.0, 320.0, 640.0)
+    metric: bool = False  # whether what a word's readout learnt is compared through a primed matrix M (`snn.readout`)
     theta: Literal["rates", "weights", "init", "init+lsg"] = "init+lsg"  # what is primed, and so how a word is learnt: `snn.schemes`
     broadcast: Literal["symmetric", "random", "learned"] = "symmetric"  # weights of the readout error where it is the learning signal
     inner: Literal["eprop", "bptt"] = "eprop"  # how the readout error becomes a weight change; no device runs bptt

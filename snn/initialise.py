@@ -115,4 +115,6 @@ def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int, decode
         "lsg.gate": torch.zeros(m),
         "lsg.profile": profile.clamp_min(0.9 * -MAX_LOG_GATE),  # inside the bound: a clamped entry has no gradient
     }
+    if config.metric:
+        weights["readout.metric"] = torch.eye(len(config.delays_ms) * k)
     return schemes.start(config, weights, rng)

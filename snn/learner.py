@@ -138,7 +138,8 @@ def respond(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tens
     Returns:
         Scores [T, B, Q] at every step, and what the learning networks [T, B, Q, N] did; None without plasticity, when they are left out.
     """
-    compared = readout.score(readout_units(config, weights, heard), weights["readout.gain"], learnt.readout, config.delays)
+    words = readout.compared(learnt.readout, weights.get("readout.metric"))
+    compared = readout.score(readout_units(config, weights, heard), weights["readout.gain"], words, config.delays)
     if not config.plastic:
         return compared, None
     steps, queries, channels = heard.shape

@@ -18,6 +18,11 @@ the delta rule, gated by the learning-signal generator, then gives
 
 so that a constant gate is prototype matching (Snell et al. 2017). A delay line is empty before the stream begins: :math:`f_{kd}^t = 0` for t < d.
 
+The score compares with :math:`M w` in place of w where a learner has a **metric**, the matrix M that all words share: a learned preconditioner of the
+inner update (Park & Oliva 2019). It starts as the identity and is primed; at the end of priming it is multiplied by
+:math:`(I + \eta C)^{-1}`, C the covariance of f in continuous sound (`priming.whitening`), which makes the comparison the matched filter of a known
+signal in coloured noise (Turin 1960): what a word has in common with everything that is said counts less.
+
 The projection matters: thermometer codes compare by how many thresholds two values pass together, which weighs a loud difference like a faint one.
 P starts as the code's linear decoder, which gives the encoder's own values back. The salience matters because the rooms of two speakers differ:
 frames of background would otherwise count in the comparison like frames of speech.
@@ -70,6 +75,19 @@ def normalised(weights: Tensor) -> Tensor:
     return weights / (weights.square().sum((-2, -1), keepdim=True) + EPSILON).sqrt()
 
 
+def compared(learnt: Tensor, metric: Tensor | None) -> Tensor:
+    """Turn what words learnt into what their scores compare with: M w of norm 1.
+
+    Args:
+        learnt: w [..., D, K] of norm 1.
+        metric: M [D K, D K], acting on rows; the identity when None.
+
+    Returns:
+        [..., D, K] of norm 1.
+    """
+    return learnt if metric is None else normalised((learnt.flatten(-2) @ metric).reshape(learnt.shape))
+
+
 def drive(heard: Tensor, project: Tensor, center: Tensor, salience: Tensor, salience_bias: Tensor) -> Tensor:
     """Sum what the readout units receive at every step.
 
@@ -108,7 +126,7 @@ def score(units: Tensor, gain: Tensor, weights: Tensor, delays: tuple[int, ...])
     Args:
         units: y [T, Q, K] of the queries.
         gain: gamma [D, K].
-        weights: w [B, D, K], from `learn`.
+        weights: [B, D, K] of norm 1, from `compared`.
         delays: in steps, D of them.
 
     Returns:

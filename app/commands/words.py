@@ -84,7 +84,7 @@ def acceptance(calibration: "Calibration") -> "RenderableType":
         (max(calibration.own), "the best of its own utterances"),
         (tail.highest, f"the highest of {tail.minutes:.0f} minutes of background"),
         (tail.level, f"background passes this {tail.per_hour:.0f} times an hour"),
-        (1.0, "a tenth of all background passes this within 1.6 s"),
+        (1.0, "about a twentieth of all background passes this within 1.6 s"),
         (0.0, "ordinary background"),
     ]
     for level, meaning in sorted(marks, reverse=True):

@@ -21,9 +21,10 @@ from hardware.fixed.arithmetic import LARGEST, SMALLEST, multiply_nearest, to_fi
 from hardware.fixed.cells import cell_named
 from hardware.fixed.generator import Generator, generating
 from hardware.fixed.population import Population, Spikes
-from hardware.fixed.readout import Floats, HostReadout, normalised
+from hardware.fixed.readout import HostReadout
 from hardware.fixed.synapses import Synapses
 from hardware.torch_backend import MAX_STEPS, TorchBackend
+from hardware.word_readout import Floats, normalised, pooled_readouts
 from snn import features, lsg
 from snn.config import LearnerConfig
 from snn.populations import cell_params, lsg_weights, without_autapses
@@ -154,8 +155,7 @@ class FixedBackend:
                 raise BackendError("a word without an utterance cannot be recognised; enroll it again")
             if any((*(array.shape[1] for array in shot[:4]), len(shot.readout)) != size for shot in shots):
                 raise BackendError("a word was learnt by a network of another size; enroll it again with this model")
-        means = [np.mean([shot.readout for shot in shots], axis=0).astype(np.float32) for shots in words]
-        self._compared = normalised(np.stack(means)) if words else np.zeros((0, size[-1]), np.float32)  # [W, D K]
+        self._compared = pooled_readouts(words, self._weights, size[-1])  # [W, D K]
         self._networks: Population | None = None
         if config.plastic and words:
             primed = self._primed

@@ -4,12 +4,9 @@ from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hardware.word_readout import Floats
 from snn.config import LearnerConfig
-from snn.readout import EPSILON
-
-Floats = NDArray[np.float32]
 
 
 class HostReadout:
@@ -36,9 +33,3 @@ class HostReadout:
         self._units = (self._kappa * self._units + (1 - self._kappa) * drive).astype(np.float32, copy=False)
         self._line.append(self._units)
         return (np.stack([self._line[-1 - d] for d in self._delays], 1) * self._gain).reshape(len(heard), -1)
-
-
-def normalised(features: Floats) -> Floats:
-    """Scale features or a word's weights [..., D K] to norm 1."""
-    scaled: Floats = features / np.sqrt(np.square(features).sum(-1, keepdims=True) + np.float32(EPSILON))
-    return scaled

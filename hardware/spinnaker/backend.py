@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
-from hardware.fixed.readout import Floats, HostReadout, normalised
+from hardware.fixed.readout import HostReadout
 from hardware.spinnaker import replay
 from hardware.spinnaker.board import SpynnakerChip
 from hardware.spinnaker.chip import Chip, Spikes
 from hardware.spinnaker.circuit import FEATURES, Circuit, circuit
 from hardware.spinnaker.machine import Machine
 from hardware.torch_backend import MAX_STEPS, TorchBackend
+from hardware.word_readout import Floats, normalised, pooled_readouts
 from snn.config import LearnerConfig
 
 
@@ -88,8 +89,7 @@ class ChipInTheLoop:
         """Run one learning network per word from now on, from rest; see `Backend.deploy`."""
         self._host.deploy(words)  # checks the shots
         config = self._loaded()
-        means = [np.mean([shot.readout for shot in shots], axis=0).astype(np.float32) for shots in words]
-        self._compared: Floats = normalised(np.stack(means)) if words else np.zeros((0, len(config.delays) * config.projection), np.float32)
+        self._compared = pooled_readouts(words, self._numbers, len(config.delays) * config.projection)
         self._changes = [self._host.weight_changes(shots) for shots in words] if config.plastic else []
         self.reset()
 

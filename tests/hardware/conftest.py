@@ -29,6 +29,8 @@ def prime(seed: int = 0, **settings: Any) -> Primed:
     weights["log_rate_in"], weights["log_rate_rec"] = torch.tensor(-2.5), torch.tensor(-3.0)
     for name in ("readout.gain", "readout.salience", "readout.salience_bias", "lsg.out_bias"):
         weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=rng)
+    if config.metric:
+        weights["readout.metric"] = weights["readout.metric"] + 0.3 * torch.randn(weights["readout.metric"].shape, generator=rng)
     weights["readout.learning"] = 0.05 * torch.randn(config.neurons, generator=rng)
     coarse = {f"{prefix}{name}" for prefix in ("", "feature.", "lsg.") for name in ("w_in", "w_rec", "bias", "w_net")}
     return config, {name: (w * 64).round() / 64 if name in coarse else w for name, w in weights.items()}
@@ -47,6 +49,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"cell": "adlif", "adaptive_fraction": 0.5},
     {"cell": "adlif", "plastic": False},
     {"cell": "adlif", "delays_ms": (0.0, 2000.0)},  # longer than the utterance
+    {"cell": "board", "metric": True},
+    {"cell": "alif", "metric": True, "plastic": False},
 ]
 
 

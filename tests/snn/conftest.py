@@ -49,7 +49,7 @@ def random_learner(seed: int = 0, *, dtype: torch.dtype = torch.float64, **setti
     weights["lsg.gate"] = torch.randn(config.lsg_neurons, generator=rng)
     weights["w_in"], weights["bias"] = 2 * weights["w_in"], weights["bias"] + 0.5
     weights["log_rate_in"], weights["log_rate_rec"] = torch.tensor(-2.5), torch.tensor(-3.0)
-    readout = ("readout.gain", "readout.learning", "readout.salience", "readout.salience_bias")
+    readout = ("readout.gain", "readout.learning", "readout.salience", "readout.salience_bias", "readout.metric")
     for name in (*readout, "feature.a", "a", "lsg.a", "lsg.out", "lsg.out_bias"):
         if name in weights:
             weights[name] = weights[name] + 0.3 * torch.randn(weights[name].shape, generator=rng)

@@ -21,6 +21,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"cell": "alif", "features": (8, 6)},
     {"cell": "lif", "features": (6, 5, 3), "neurons": 5},
     {"cell": "adlif", "adaptive_fraction": 0.5, "features": (9, 5), "delays_ms": (0.0, 2000.0)},  # a delay longer than the utterance
+    {"cell": "alif", "metric": True},
 ]
 STILL = {name: torch.tensor(-800.0).double() for name in ("log_rate_in", "log_rate_rec")}  # rates of zero
 Learn = Callable[..., tuple[Learnt, Learning]]
@@ -28,8 +29,12 @@ Respond = Callable[..., tuple[Tensor, network.Activity]]
 
 
 def compare(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tensor) -> Tensor:
-    """The first term of the score: the cosine of the readout."""
-    return readout.score(learner.readout_units(config, weights, heard), weights["readout.gain"], learnt.readout, config.delays)
+    """The first term of the score: what was learnt, through the metric, against what is heard."""
+    words = learnt.readout
+    if config.metric:
+        words = (words.flatten(1) @ weights["readout.metric"]).reshape(words.shape)
+        words = words / (words.square().sum((1, 2), keepdim=True) + readout.EPSILON).sqrt()
+    return readout.score(learner.readout_units(config, weights, heard), weights["readout.gain"], words, config.delays)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
