@@ -1,6 +1,7 @@
 """Scores are placed between quantiles of the background, and thresholds aim at a rate: against numbers worked out by hand and known distributions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -72,13 +73,21 @@ def utterance(spikes: int) -> Shot:
     return Shot(np.zeros((30, 1), np.float32), inputs, silent, silent, np.zeros(1, np.float32))
 
 
-def test_the_median_becomes_0_and_the_ninth_decile_1(model: PrimedModel) -> None:
+def test_the_median_becomes_0_and_a_twentieth_passes_1(model: PrimedModel) -> None:
     backend = Counting()
     found = scale_deployed(cast(Backend, backend), model)
     assert backend.lengths == [STEPS] * COUNT  # each once
-    assert found == [Scale(offset=5.0, scale=4.0), Scale(offset=3.0, scale=8.0), Scale(offset=0.0, scale=SMALLEST_SCALE)]
-    assert [found[0].normalise(raw) for raw in (5.0, 9.0, 7.0, 1.0)] == [0.0, 1.0, 0.5, -1.0]
+    assert found == [Scale(offset=5.0, scale=4.5), Scale(offset=3.0, scale=9.0), Scale(offset=0.0, scale=SMALLEST_SCALE)]
+    assert [found[0].normalise(raw) for raw in (5.0, 9.5, 7.25, 0.5)] == [0.0, 1.0, 0.5, -1.0]
     assert found[1].normalise(2 * 9.0 - 7) == found[0].normalise(9.0)  # a word that scores higher on everything gains nothing by it
+
+
+def test_half_of_a_scale_is_that_of_words_on_average(model: PrimedModel) -> None:
+    known = replace(model, config=model.config.model_copy(update={"levels": (7.0, 10.5)}))
+    found = scale_deployed(cast(Backend, Counting()), known)
+    assert found[0] == Scale(offset=6.0, scale=4.0)  # 0 at (5 + 7) / 2, 1 at (9.5 + 10.5) / 2
+    assert found[1] == Scale(offset=5.0, scale=6.25)
+    assert found[2] == Scale(offset=3.5, scale=1.75)  # a word that never answers is not blown up
 
 
 def test_normalisation_listens_to_pieces_from_the_whole_of_a_long_bank() -> None:
@@ -91,11 +100,11 @@ def test_normalisation_listens_to_pieces_from_the_whole_of_a_long_bank() -> None
 
 def test_every_word_is_calibrated_with_its_own_utterances(model: PrimedModel) -> None:
     backend = Counting()
-    words = [[utterance(13), utterance(25)], [utterance(9)]]
+    words = [[utterance(14), utterance(23)], [utterance(14)]]
     found = calibrate_words(cast(Backend, backend), model, words)
     assert backend.deployed == words
-    assert found[0].own == (2.0, 5.0)
-    assert found[1].own == (1.0,)
+    assert found[0].own == (2.0, 4.0)
+    assert found[1].own == (2.0,)
     assert found[0].tail == found[1].tail  # a word that scores higher on everything needs no other threshold
     assert [c.per_hour for c in found] == [DEFAULT_PER_HOUR] * 2
     assert found[0].threshold == found[0].tail.threshold(DEFAULT_PER_HOUR)
@@ -106,7 +115,7 @@ def test_one_word_is_calibrated_alone(model: PrimedModel) -> None:
     shots = [utterance(3)]
     found = calibrate(cast(Backend, backend), model, shots, per_hour=5.0)
     assert backend.deployed == [shots]
-    assert (found.offset, found.scale, found.per_hour) == (5.0, 4.0, 5.0)
+    assert (found.offset, found.scale, found.per_hour) == (5.0, 4.5, 5.0)
     assert found.threshold == found.aimed(5.0).threshold < found.aimed(1.0).threshold
 
 

@@ -122,6 +122,14 @@ def test_hard_tasks_are_of_words_that_sound_alike(tmp_path: Path, monkeypatch: p
     assert alike(hard) > 0.9 > 0.5 > alike(mixed)
 
 
+def test_words_that_are_left_out_are_neither_learnt_nor_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = made_up(tmp_path, dict.fromkeys(["bed", "cat", "dog", "six", "two"], "abcdef"))
+    tasks = drawing(clips, monkeypatch, left_out=("dog", "two"))
+    assert tasks.words == 3
+    drawn = [tasks.draw(step, 2, 3, 1) for step in range(50)]
+    assert {clips[i].word for task in drawn for i in (*task.support[:, 0], *task.queries)} == {"bed", "cat", "six"}
+
+
 def test_words_that_sound_the_same_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = made_up(tmp_path, dict.fromkeys(["sea", "see", "the", "of the", "in the", "bed"], "abcdef"))
     tasks = drawing(clips, monkeypatch, hard_share=0.5)

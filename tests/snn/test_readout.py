@@ -108,6 +108,16 @@ def test_scores_depend_on_the_past_only(moment: int) -> None:
     assert not torch.equal(a, b)
 
 
+def test_what_was_learnt_is_compared_through_the_metric() -> None:
+    words, metric = readout.normalised(normal(2, 3, 4, seed=1)), normal(12, 12, seed=2)
+    found = readout.compared(words, metric)
+    for w in range(2):
+        expected = words[w].reshape(-1).numpy() @ metric.numpy()
+        np.testing.assert_allclose(found[w].reshape(-1).numpy(), expected / np.linalg.norm(expected), rtol=1e-6)
+    assert readout.compared(words, None) is words
+    torch.testing.assert_close(readout.compared(words, torch.eye(12).double()), words, rtol=0, atol=1e-6)
+
+
 def test_normalised_weights_have_norm_one_and_nothing_stays_nothing() -> None:
     weights = torch.stack([normal(3, 4, seed=1), 50 * normal(3, 4, seed=2), torch.zeros(3, 4).double()])
     scaled = readout.normalised(weights)
