@@ -24,7 +24,7 @@ def prime(
     cell: Annotated[str | None, typer.Option("--cell", metavar="lif|alif|adlif|board", help="Of the neurons; board is SpiNNaker's.")] = None,
     distil: Annotated[float, typer.Option("--distil", metavar="SHARE", help="Share of the budget in which mel first imitates the embedding.")] = 0.0,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Stop after this time.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Stop after this many outer steps.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Stop after this many outer steps; 0 finishes --start anew.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside MODEL.")] = False,
     device: Annotated[str, typer.Option("--device", metavar="cpu|cuda", help="Where to compute.")] = "cpu",
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of every random draw.")] = 0,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from hardware.backend import BackendError, Capabilities, Shot, check_scheme
 from hardware.numpy_cells import KINDS, Cell, Floats, parameters
-from hardware.word_readout import METRIC, normalised, pooled_readouts
-from snn.config import LearnerConfig
+from hardware.word_readout import normalised, pooled_readouts
+from snn.config import METRIC, LearnerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,11 +17,11 @@ from torch import Tensor
 from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
 from hardware.heard import Heard
 from hardware.numpy_cells import Adlif, Alif, Board, Cell
-from hardware.word_readout import METRIC, pooled_readouts
+from hardware.word_readout import pooled_readouts
 from snn import broadcast, eprop, features, lsg, network, readout, schemes
 from snn.cells.adlif import AdlifParams
 from snn.cells.board import BoardParams
-from snn.config import LearnerConfig
+from snn.config import METRIC, LearnerConfig
 from snn.learner import readout_inputs
 from snn.populations import cell_params, without_autapses
 

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.backend import Shot
+from snn.config import METRIC
 
 Floats = NDArray[np.float32]
 EPSILON = np.float32(1e-6)  # as `snn.readout`
-METRIC = "readout.metric"  # M; a model may be without
 
 
 def pooled_readouts(words: Sequence[Sequence[Shot]], weights: Mapping[str, Floats], width: int) -> Floats:

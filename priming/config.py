@@ -31,7 +31,7 @@ class PrimeConfig(BaseModel):
     out: Path
     encoder: Literal["embedding", "mel"] = "embedding"
     minutes: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=0)  # 0 with a model to start from: it is only finished anew (`priming.finish`)
     seed: int = Field(default=0, ge=0, lt=2**32)  # of the weights, the tasks and the dropout
     encoding_seed: int = Field(default=0, ge=0, lt=2**32)  # of what is encoded: clips of the family, augmentation, the encoder's constants, the bank
     device: Literal["cpu", "cuda"] = "cpu"
@@ -42,6 +42,7 @@ class PrimeConfig(BaseModel):
     broadcast: Literal["symmetric", "random", "learned"] | None = None
     inner: Literal["eprop", "bptt"] | None = None
     rates: Literal["projection", "synapse"] | None = None
+    metric: bool | None = None  # of the learner; a model to start from that has none is given one
     start: str | None = None  # a primed model to go on from, with its encoder: its name or file
 
     # the family of words
@@ -148,13 +149,16 @@ class PrimeConfig(BaseModel):
     def _one_budget(self) -> "PrimeConfig":
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("give either minutes or steps")
+        if self.steps == 0 and self.start is None:
+            raise ValueError("there is nothing to finish without a model to start from: give one step or more")
         if self.distil_share and self.encoder != "mel":
             raise ValueError("distillation is for the encoder mel; the embedding would be its own teacher")
         if self.distil_share > self.readout_share:
             raise ValueError(f"distillation must end before W_in and W_rec become plastic, at {self.readout_share:g} of the budget")
         if self.learner is not None and self.cell is not None:
             raise ValueError("a learner has its cell already: give either learner or cell")
-        if self.start is not None and (self.learner is not None or self.cell is not None or self.changes() != {}):
+        changed = self.learner is not None or self.cell is not None or self.metric is False or bool(self.changes().keys() - {"metric"})
+        if self.start is not None and changed:
             raise ValueError("a model to start from has its learner already: leave cell, theta, broadcast, inner and rates out")
         if self.distil_share and self.start is not None:
             raise ValueError("a model to start from has its features already: leave distillation out")
@@ -182,9 +186,9 @@ class PrimeConfig(BaseModel):
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
         return self
 
-    def changes(self) -> dict[str, str]:
-        """Return what is asked of the learner besides its default: theta, broadcast, inner and rates where they are given."""
-        given = {name: getattr(self, name) for name in ("theta", "broadcast", "inner", "rates")}
+    def changes(self) -> dict[str, Any]:
+        """Return what is asked of the learner besides its default: theta, broadcast, inner, rates and metric where they are given."""
+        given = {name: getattr(self, name) for name in ("theta", "broadcast", "inner", "rates", "metric")}
         return {name: value for name, value in given.items() if value is not None}
 
     def asked(self, learner: LearnerConfig) -> LearnerConfig:

@@ -12,8 +12,9 @@ from priming.config import PrimeConfig
 from priming.levels import average_levels
 from priming.model import ModelConfig, save_model
 from priming.validation import validate
-from priming.whitening import METRIC, covariance, whitened
+from priming.whitening import covariance, whitened
 from priming.workspace import Workspace, cache_folder
+from snn.config import METRIC
 
 if TYPE_CHECKING:
     from priming.loop import Loop

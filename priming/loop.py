@@ -123,7 +123,7 @@ class Loop(ABC):
     def progress(self) -> float:
         """Share of the budget that is spent."""
         if self.config.steps is not None:
-            return min(1.0, self.step / self.config.steps)
+            return min(1.0, self.step / self.config.steps) if self.config.steps else 1.0
         assert self.config.minutes is not None
         return min(1.0, self.elapsed_s / (60 * self.config.minutes))
 

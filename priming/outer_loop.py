@@ -26,14 +26,14 @@ from priming.prefetch import Clips, Part, Prefetcher, clips_of
 from priming.sampler import Task
 from snn import features, schemes
 from snn.checkpointed import segments
+from snn.config import METRIC
 from snn.precision import products
 from snn.regulariser import rate_loss
 
 # Scalars, time constants and the salience take larger steps: their gradients are of another scale.
 SLOW = ("objective.", "log_tau", "feature.log_tau", "lsg.log_tau", "readout.salience")
 SLOW_FACTOR = 3.0
-METRIC = "readout.metric"  # so many weights that at the others' rate they learn the primed words by heart
-METRIC_FACTOR = 0.2
+METRIC_FACTOR = 0.2  # the metric has so many weights that at the rate of the others they learn the primed words by heart
 SHARED = ("feature.", "readout.", "center", "objective.", "lsg.profile")  # the rest belongs to the learning network and its generator
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.03  # of the largest, at the end of a stage

@@ -17,6 +17,7 @@ from priming.loop import Loop, StepReport, Watch, best_of, stalled
 from priming.outer_loop import OuterLoop
 from priming.tracking import Tracker
 from priming.workspace import Workspace, open_workspace
+from snn.config import METRIC
 
 Say = Callable[[str], None]
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "bad_alloc")  # how PyTorch on a CPU tells
@@ -112,7 +113,10 @@ def open_loop(config: PrimeConfig, workspace: Workspace, ranks: Ranks | None = N
     kind: type[Loop] = EvolutionLoop if config.optimizer == "es" else OuterLoop
     if config.start is not None:
         model = load_model(config.start)
-        return kind(config, model.config.learner, workspace, dict(model.weights), model.sha256, ranks)
+        learner, primed = config.asked(model.config.learner), dict(model.weights)
+        if learner.metric:
+            primed.setdefault(METRIC, torch.eye(len(learner.delays) * learner.projection))
+        return kind(config, learner, workspace, primed, model.sha256, ranks)
     return kind(config, config.asked(config.learner or workspace.default_learner), workspace, ranks=ranks)
 
 

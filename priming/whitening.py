@@ -24,7 +24,6 @@ from snn import readout
 from snn.config import LearnerConfig
 from snn.learner import readout_units
 
-METRIC = "readout.metric"
 AT_ONCE = 128  # stretches that are heard together
 
 

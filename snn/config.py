@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+METRIC = "readout.metric"  # M among the weights of a learner that has one
 CellName = Literal["lif", "alif", "adlif", "board"]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from snn import schemes
-from snn.config import LearnerConfig
+from snn.config import METRIC, LearnerConfig
 from snn.lsg import MAX_LOG_GATE
 
 INPUT_GAIN = 1.5  # of populations that are to fire from the start
@@ -116,5 +116,5 @@ def initial_weights(config: LearnerConfig, input_rate: Tensor, seed: int, decode
         "lsg.profile": profile.clamp_min(0.9 * -MAX_LOG_GATE),  # inside the bound: a clamped entry has no gradient
     }
     if config.metric:
-        weights["readout.metric"] = torch.eye(len(config.delays_ms) * k)
+        weights[METRIC] = torch.eye(len(config.delays_ms) * k)
     return schemes.start(config, weights, rng)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from snn import eprop, lsg, network, readout
-from snn.config import LearnerConfig
+from snn.config import METRIC, LearnerConfig
 from snn.populations import Weights, cell_params, lsg_weights, without_autapses
 from snn.precision import product
 
@@ -138,7 +138,7 @@ def respond(config: LearnerConfig, weights: Weights, learnt: Learnt, heard: Tens
     Returns:
         Scores [T, B, Q] at every step, and what the learning networks [T, B, Q, N] did; None without plasticity, when they are left out.
     """
-    words = readout.compared(learnt.readout, weights.get("readout.metric"))
+    words = readout.compared(learnt.readout, weights.get(METRIC))
     compared = readout.score(readout_units(config, weights, heard), weights["readout.gain"], words, config.delays)
     if not config.plastic:
         return compared, None

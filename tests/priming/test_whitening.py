@@ -3,13 +3,18 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from pydantic import ValidationError
 
+from priming.config import PrimeConfig
 from priming.model import load_model
 from priming.outer_loop import OuterLoop
-from priming.whitening import METRIC, covariance, whitened
+from priming.run import prime
+from priming.whitening import covariance, whitened
 from priming.workspace import Workspace
 from snn import features, readout
+from snn.config import METRIC
 from snn.learner import readout_units
 
 
@@ -84,3 +89,30 @@ def test_the_metric_moves_less_than_the_rest_of_the_readout(toy_config: Any, toy
     loop.advance()
     moved = {name: (loop.learner_weights()[name] - start).abs().max().item() for name, start in before.items()}
     assert 0 < moved[METRIC] < 0.3 * moved["readout.gain"]
+
+
+def test_a_finished_model_is_finished_anew_with_a_metric(toy_config: Any, toy_model_file: Any, tmp_path: Any) -> None:
+    """No step is taken: every weight but the metric stays, and the metric is that of the whitened identity."""
+    settings = {"learner": None, "start": str(toy_model_file), "steps": 0, "metric": True, "whitening": 0.4}
+    config = toy_config(tmp_path / "anew.safetensors", **settings)
+    assert prime(config) == config.out
+    before, after = load_model(toy_model_file), load_model(config.out)
+    assert all(torch.equal(after.weights[name], tensor) for name, tensor in before.weights.items())
+    (added,) = set(after.weights) - set(before.weights)
+    assert added == METRIC
+    identity = torch.eye(len(after.weights[METRIC]))
+    assert not torch.equal(after.weights[METRIC], identity)
+    torch.testing.assert_close(after.weights[METRIC], after.weights[METRIC].T)  # the inverse of a symmetric matrix
+    assert before.config.learner.model_copy(update={"metric": True}) == after.config.learner
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, "nothing to finish without a model"),
+        ({"steps": 1, "start": "mel", "metric": False}, "leave cell, theta"),
+    ],
+)
+def test_what_cannot_be_finished_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PrimeConfig.model_validate({"data": ".", "out": "m"} | wrong)
