@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from priming.background import cached_background
 from priming.config import PrimeConfig
 from priming.levels import average_levels
-from priming.model import ModelConfig, save_model
+from priming.model import ModelConfig, load_model, save_model
 from priming.validation import validate
 from priming.whitening import covariance, whitened
 from priming.workspace import Workspace, cache_folder
@@ -51,6 +51,9 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         "speakers": len({clip.speaker for clip in clips}),
         "validation": {subset: summary.figures() for subset, summary in validate(weights, loop.learner, workspace, config)},
     }
+    if config.start is not None:
+        origin = load_model(config.start)
+        provenance["origin"] = {"sha256": origin.sha256, "provenance": origin.config.provenance}
     model = ModelConfig(
         name=config.out.stem,
         encoder=workspace.encoder.config,  # type: ignore[attr-defined]

@@ -104,6 +104,7 @@ def test_a_finished_model_is_finished_anew_with_a_metric(toy_config: Any, toy_mo
     assert not torch.equal(after.weights[METRIC], identity)
     torch.testing.assert_close(after.weights[METRIC], after.weights[METRIC].T)  # the inverse of a symmetric matrix
     assert before.config.learner.model_copy(update={"metric": True}) == after.config.learner
+    assert after.config.provenance["origin"] == {"sha256": before.sha256, "provenance": before.config.provenance}
 
 
 @pytest.mark.parametrize(
