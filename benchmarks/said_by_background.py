@@ -20,23 +20,20 @@ from rich.table import Table
 from alternatives.plain_errors import plain_errors
 from priming.corpus import role_clips
 from priming.errors import DataError
-from priming.homophones import Phones, pronunciations
+from priming.homophones import pronunciations, written
 from priming.streams import role_background
 
 EXAMPLES = 4  # of the commonest words that say it
 
 
-def holds(phones: Phones, other: Phones) -> bool:
-    """Return whether a pronunciation is said in the course of another."""
-    return any(other[first : first + len(phones)] == phones for first in range(len(other) - len(phones) + 1))
-
-
 def saying(word: str, spoken: Counter[str]) -> Counter[str]:
     """Return the other words that say a word, and how often each was spoken; none for a word that the dictionary does not know."""
-    sounds = pronunciations(word)
-    return Counter(
-        {other: count for other, count in spoken.items() if other != word and any(holds(p, q) for p in sounds for q in pronunciations(other))}
-    )
+    sounds = [written(phones) for phones in pronunciations(word)]
+
+    def says(other: str) -> bool:
+        return other != word and any(sound in written(phones) for sound in sounds for phones in pronunciations(other))
+
+    return Counter({other: count for other, count in spoken.items() if says(other)})
 
 
 def measure(data: Path, role: str) -> tuple[float, list[dict[str, Any]]]:

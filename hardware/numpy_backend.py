@@ -112,7 +112,7 @@ class NumpyBackend:
                 change_in, change_rec = self._weight_changes(shots)
                 fast_in.append((self._weights["w_in"] + change_in).T)
                 fast_rec.append((self._w_rec + change_rec).T)
-        self._compared = pooled_readouts(words, self._weights, size[-1])  # [W, D K]
+        self._compared = pooled_readouts(words, self._weights.get(METRIC), size[-1])  # [W, D K]
         if fast_in:
             self._fast_in: Floats = np.ascontiguousarray(np.concatenate(fast_in, 1))  # [H, W N], rows presynaptic
             self._fast_rec: Floats = np.ascontiguousarray(np.stack(fast_rec))  # [W, N, N], rows presynaptic

@@ -113,7 +113,7 @@ class TorchBackend:
         self._w_in, self._w_rec = self._weights["w_in"], without_autapses(self._weights["w_rec"])
         self._bias, self._center, self._kappa = self._weights["bias"], self._weights["center"], config.readout_kappa
         self._rate_in, self._rate_rec = (self._weights[f"log_rate_{name}"].exp() for name in ("in", "rec"))  # of a projection, or of each synapse
-        self._metric = {METRIC: self._weights[METRIC].numpy()} if METRIC in self._weights else {}
+        self._metric = self._weights[METRIC].numpy() if METRIC in self._weights else None
         self._words: list[Sequence[Shot]] = []
         self.deploy([])
 

@@ -87,7 +87,7 @@ class PrimeConfig(BaseModel):
     rate: float = Field(default=6e-4, gt=0)  # Adam's, at its largest, for the feature population and the readout
     eprop_rate: float = Field(default=3e-4, gt=0)  # the same once W_in and W_rec are plastic
     learning_rate: float = Field(default=3e-3, gt=0)  # for the learning network and its generator
-    whitening: float = Field(default=0.1, ge=0)  # of the readout's metric by continuous sound, at the end (`priming.whitening`)
+    whitening: float = Field(default=0.1, ge=0)  # of a new metric by continuous sound, at the end (`priming.whitening`)
     input_dropout: float = Field(default=0.3, ge=0, lt=1)  # share of input channels silenced in a clip
     target_rate: float = Field(default=0.12, gt=0, lt=1)  # spikes a step of the learning network
     clip_gradient: float = Field(default=1.0, gt=0)
@@ -118,6 +118,8 @@ class PrimeConfig(BaseModel):
         recipe = RECIPES.get(given.get("encoder", "embedding"), {})
         if given.get("theta") == "weights" or given.get("optimizer") == "es":
             recipe = recipe | WORDS_ALONE
+        if given.get("theta") == "weights":
+            recipe = recipe | {"metric": False}  # its words have no readout of their own
         return recipe | (DISTILLED if given.get("distil_share") else {}) | given
 
     @field_validator("sources", mode="before")

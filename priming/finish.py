@@ -35,7 +35,9 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
     say("encoding the background bank")
     background = cached_background(workspace.encoder, workspace.data, config.encoding_seed, cache_folder(config))
     weights = loop.learner_weights()
-    if config.whitening and workspace.background is not None and METRIC in weights:
+    origin = None if config.start is None else load_model(config.start)
+    white = origin is not None and origin.config.learner.metric  # what was primed from there is in whitened directions already
+    if config.whitening and workspace.background is not None and METRIC in weights and not white:
         usual = covariance(loop.learner, weights, workspace.background.features, config.copies)
         weights[METRIC] = whitened(weights[METRIC], usual, config.whitening)
     levels = None if loop.learner.theta == "weights" else average_levels(loop.learner, weights, workspace.features, background)
@@ -51,8 +53,7 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         "speakers": len({clip.speaker for clip in clips}),
         "validation": {subset: summary.figures() for subset, summary in validate(weights, loop.learner, workspace, config)},
     }
-    if config.start is not None:
-        origin = load_model(config.start)
+    if origin is not None:
         provenance["origin"] = {"sha256": origin.sha256, "provenance": origin.config.provenance}
     model = ModelConfig(
         name=config.out.stem,

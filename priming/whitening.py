@@ -9,7 +9,8 @@ Turin 1960); the noise of a listener is everything else that is said:
 
 over the steps of the stretches of continuous sound that tasks draw from (`priming.stretches`), not over the bank that words are calibrated against:
 a threshold taken from sound that the metric has been fitted to would be passed more often than it says. I is what C would be if no direction were
-more usual than another, so :math:`\eta` says how much the usual ones are trusted.
+more usual than another, so :math:`\eta` says how much the usual ones are trusted. A metric that a run took over from a finished model is white
+already.
 """
 
 from collections.abc import Mapping

@@ -138,7 +138,8 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
         validation[LEFT_OUT] = _left_out(config, features)
     learner = default_learner(config.encoder, encoder.channels, encoder.step_ms, config.cell)
     teacher = _teach(config, data, features, (config.learner or learner).projection, say) if config.distil_share else None
-    background = _encode_background(config, data, encoder, say) if config.background or config.whitening else None
+    whitens = config.whitening > 0 and config.asked(config.learner or learner).metric
+    background = _encode_background(config, data, encoder, say) if config.background or whitens else None
     return Workspace(data, encoder, features, sampler, validation, learner, teacher, background)
 
 

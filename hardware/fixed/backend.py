@@ -23,10 +23,11 @@ from hardware.fixed.generator import Generator, generating
 from hardware.fixed.population import Population, Spikes
 from hardware.fixed.readout import HostReadout
 from hardware.fixed.synapses import Synapses
+from hardware.numpy_cells import Floats
 from hardware.torch_backend import MAX_STEPS, TorchBackend
-from hardware.word_readout import Floats, normalised, pooled_readouts
+from hardware.word_readout import normalised, pooled_readouts
 from snn import features, lsg
-from snn.config import LearnerConfig
+from snn.config import METRIC, LearnerConfig
 from snn.populations import cell_params, lsg_weights, without_autapses
 
 Learning = Literal["fixed", "float"]
@@ -155,7 +156,7 @@ class FixedBackend:
                 raise BackendError("a word without an utterance cannot be recognised; enroll it again")
             if any((*(array.shape[1] for array in shot[:4]), len(shot.readout)) != size for shot in shots):
                 raise BackendError("a word was learnt by a network of another size; enroll it again with this model")
-        self._compared = pooled_readouts(words, self._weights, size[-1])  # [W, D K]
+        self._compared = pooled_readouts(words, self._weights.get(METRIC), size[-1])  # [W, D K]
         self._networks: Population | None = None
         if config.plastic and words:
             primed = self._primed

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hardware.word_readout import Floats
+from hardware.numpy_cells import Floats
 from snn.config import LearnerConfig
 
 

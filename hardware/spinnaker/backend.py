@@ -16,14 +16,15 @@ from torch import Tensor
 
 from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
 from hardware.fixed.readout import HostReadout
+from hardware.numpy_cells import Floats
 from hardware.spinnaker import replay
 from hardware.spinnaker.board import SpynnakerChip
 from hardware.spinnaker.chip import Chip, Spikes
 from hardware.spinnaker.circuit import FEATURES, Circuit, circuit
 from hardware.spinnaker.machine import Machine
 from hardware.torch_backend import MAX_STEPS, TorchBackend
-from hardware.word_readout import Floats, normalised, pooled_readouts
-from snn.config import LearnerConfig
+from hardware.word_readout import normalised, pooled_readouts
+from snn.config import METRIC, LearnerConfig
 
 
 class ChipInTheLoop:
@@ -89,7 +90,7 @@ class ChipInTheLoop:
         """Run one learning network per word from now on, from rest; see `Backend.deploy`."""
         self._host.deploy(words)  # checks the shots
         config = self._loaded()
-        self._compared = pooled_readouts(words, self._numbers, len(config.delays) * config.projection)
+        self._compared = pooled_readouts(words, self._numbers.get(METRIC), len(config.delays) * config.projection)
         self._changes = [self._host.weight_changes(shots) for shots in words] if config.plastic else []
         self.reset()
 

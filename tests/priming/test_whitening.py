@@ -7,12 +7,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from priming.config import PrimeConfig
+from priming.config import PrimeConfig, default_learner
 from priming.model import load_model
 from priming.outer_loop import OuterLoop
 from priming.run import prime
 from priming.whitening import covariance, whitened
-from priming.workspace import Workspace
+from priming.workspace import Workspace, open_workspace
 from snn import features, readout
 from snn.config import METRIC
 from snn.learner import readout_units
@@ -63,7 +63,6 @@ def test_what_everything_has_in_common_counts_less() -> None:
 
 def test_the_end_of_a_run_whitens_the_metric_and_keeps_the_levels(toy_config: Any, tmp_path: Any) -> None:
     from priming.finish import save_primed
-    from priming.workspace import open_workspace
 
     config = with_metric(toy_config, tmp_path / "m.safetensors", steps=2, whitening=0.4)
     workspace = open_workspace(config, lambda line: None)
@@ -104,6 +103,9 @@ def test_a_finished_model_is_finished_anew_with_a_metric(toy_config: Any, toy_mo
     assert not torch.equal(after.weights[METRIC], identity)
     torch.testing.assert_close(after.weights[METRIC], after.weights[METRIC].T)  # the inverse of a symmetric matrix
     assert before.config.learner.model_copy(update={"metric": True}) == after.config.learner
+    again = toy_config(tmp_path / "again.safetensors", **(settings | {"start": str(config.out)}))
+    prime(again)
+    assert torch.equal(load_model(again.out).weights[METRIC], after.weights[METRIC])  # white already
     assert after.config.provenance["origin"] == {"sha256": before.sha256, "provenance": before.config.provenance}
 
 
@@ -117,3 +119,18 @@ def test_a_finished_model_is_finished_anew_with_a_metric(toy_config: Any, toy_mo
 def test_what_cannot_be_finished_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         PrimeConfig.model_validate({"data": ".", "out": "m"} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "heard"),
+    [(True, {}, True), (True, {"whitening": 0.0}, False), (False, {}, False), (False, {"background": 4}, True)],
+)
+def test_continuous_sound_is_encoded_where_a_run_needs_it(toy_config: Any, tmp_path: Any, metric: bool, changes: dict[str, Any], heard: bool) -> None:
+    learner = toy_config(tmp_path / "m.safetensors").learner.model_copy(update={"metric": metric})
+    config = toy_config(tmp_path / "m.safetensors", learner=learner, **({"background": 0} | changes))
+    assert (open_workspace(config, lambda line: None).background is not None) is heard
+
+
+def test_a_scheme_without_a_readout_of_words_has_no_metric() -> None:
+    config = PrimeConfig.model_validate({"data": ".", "out": "m", "steps": 1, "theta": "weights"})
+    assert not config.asked(default_learner("embedding", 4, 40.0)).metric
