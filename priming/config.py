@@ -89,6 +89,9 @@ class PrimeConfig(BaseModel):
     learning_rate: float = Field(default=3e-3, gt=0)  # for the learning network and its generator
     whitening: float = Field(default=0.1, ge=0)  # of a new metric by continuous sound, at the end (`priming.whitening`)
     input_dropout: float = Field(default=0.3, ge=0, lt=1)  # share of input channels silenced in a clip
+    band_warp: float = Field(default=0.0, ge=0, lt=1)  # of frequencies whenever a clip is drawn, for the encoder `mel` (`priming.band_augmentation`)
+    band_tempo: float = Field(default=0.0, ge=0, lt=1)  # change of tempo then; none where a teacher says what each step holds
+    band_masks: int = Field(default=0, ge=0)  # stretches of bands, and of steps, that are silenced then
     target_rate: float = Field(default=0.12, gt=0, lt=1)  # spikes a step of the learning network
     clip_gradient: float = Field(default=1.0, gt=0)
 
@@ -180,6 +183,8 @@ class PrimeConfig(BaseModel):
             raise ValueError("precision, segment_steps and prefetch are settings of the optimizer bptt: leave them out with es")
         if self.optimizer == "es" and self.tasks != 1:
             raise ValueError("the optimizer es has population_tasks instead of tasks")
+        if self.encoder != "mel" and (self.band_warp or self.band_tempo or self.band_masks):
+            raise ValueError("band_warp, band_tempo and band_masks change mel bands: leave them out, or add --encoder mel")
         if self.patience is not None and not self.validations:
             raise ValueError("patience counts validations: ask for some")
         try:

@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from priming import checkpoint, distillation, objective
+from priming.band_augmentation import BandAugmentation, augment_bands, band_centres
 from priming.features import Features
 from priming.loop import Loop, StepReport
 from priming.prefetch import Clips, Part, Prefetcher, clips_of
@@ -47,6 +49,7 @@ class OuterLoop(Loop):
         super().__init__(*arguments, **options)
         for tensor in self.theta.values():
             tensor.requires_grad_()
+        self._bands = self._band_augmentation()
         self._ahead = Prefetcher(self._parts, self._following if self.config.prefetch else None)
         self.optimizer = torch.optim.Adam([{"params": tensors, "kind": kind} for kind, tensors in self._groups().items()])
 
@@ -60,9 +63,21 @@ class OuterLoop(Loop):
 
     def _spikes(self, clips: np.ndarray, copies: np.ndarray, generator: torch.Generator, source: Features | None = None) -> Tensor:
         taken = self._ahead.take(source or self.workspace.features, clips, copies)
-        spikes = torch.from_numpy(taken).to(torch.float32).transpose(0, 1)  # [T, n, I]
+        spikes = torch.from_numpy(taken).to(self.config.device).transpose(0, 1)  # [T, n, I]
         kept = torch.rand(1, spikes.shape[1], spikes.shape[2], generator=generator) >= self.config.input_dropout
-        return (spikes * kept).to(self.config.device)
+        if self._bands is not None:
+            rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+            spikes = augment_bands(spikes, *self._bands, rng)
+        return spikes.to(torch.float32) * kept.to(self.config.device)
+
+    def _band_augmentation(self) -> tuple[NDArray[np.float64], BandAugmentation] | None:
+        """Return the centres of the bands and how they are changed; None where they are not. A teacher speaks of the steps as they were."""
+        config = self.config
+        if not (config.band_warp or config.band_tempo or config.band_masks):
+            return None
+        tempo = 0.0 if self.workspace.teacher is not None else config.band_tempo
+        centres = band_centres(self.workspace.encoder.constants["filters"])  # type: ignore[attr-defined]
+        return centres, BandAugmentation(config.band_warp, tempo, config.band_masks)
 
     def advance(self) -> StepReport:
         """Do one outer step.

@@ -14,8 +14,6 @@ This file needs Triton; `snn.cells.alif_run` imports it where there is one and t
 interpreter (TRITON_INTERPRET=1 before Triton is imported), which is how the tests run them.
 """
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -23,22 +21,7 @@ from torch import Tensor
 
 from snn.cells.alif import AlifParams, AlifState
 from snn.cells.alif_sweeps import Adjoint, Given, Ran, Sweeps
-
-ROWS = 8  # sequences of a program
-PART = 16  # neurons of a part of a recurrent product
-MOST_NEURONS = 512  # beyond, the state of `ROWS` sequences does not fit into a program's registers
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def product(left, left_mask, weights, column, N: tl.constexpr, ROWS: tl.constexpr, NEURONS: tl.constexpr, PART: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Multiply rows in memory, which begin at `left` [ROWS, 1], by weights [N, N] in memory: [ROWS, NEURONS]."""
-    total = tl.zeros((ROWS, NEURONS), dtype=weights.dtype.element_ty)
-    for begin in range(0, N, PART):
-        inner = begin + tl.arange(0, PART)
-        rows = tl.load(left + inner[None, :], mask=left_mask & (inner < N)[None, :], other=0.0)
-        matrix = tl.load(weights + inner[:, None] * N + column[None, :], mask=(inner < N)[:, None] & (column < N)[None, :], other=0.0)
-        total = tl.dot(rows, matrix, total, input_precision="ieee", out_dtype=total.dtype)
-    return total
+from snn.cells.fused import launch, product
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -150,10 +133,10 @@ def forward(currents: Tensor, w_rec: Tensor, first: AlifState, params: AlifParam
     """Run from the first step to the last; arguments and result as of `snn.cells.alif_sweeps.forward`."""
     z, psi = torch.empty_like(currents), torch.empty_like(currents)
     v, a = (currents.new_empty(currents.shape if keep else (1, *currents.shape[1:])) for _ in range(2))
-    grid, sizes, constants = _launch(currents, w_rec, params)
+    grid, sizes, constants = launch(currents, w_rec, V_TH=params.v_th, GAMMA=params.gamma, KEEP=keep)
     inputs = currents, w_rec.transpose(-1, -2).contiguous(), *(tensor.contiguous() for tensor in (*params[:3], *first))
     with torch.cuda.device_of(currents):
-        forward_kernel[grid](*inputs, z, psi, v, a, *sizes, KEEP=keep, **constants)
+        forward_kernel[grid](*inputs, z, psi, v, a, *sizes, **constants)
     return Ran(z, psi, v, a)
 
 
@@ -161,7 +144,8 @@ def backward(given: Given, ran: Ran, w_rec: Tensor, first: AlifState, params: Al
     """Run the adjoint from the last step to the first; arguments and result as of `snn.cells.alif_sweeps.backward`."""
     current_hat = torch.empty_like(ran.z)
     by_alpha, by_rho, by_beta, *by_state = (torch.empty_like(ran.z[0]) for _ in range(6))
-    grid, sizes, constants = _launch(ran.z, w_rec, params)
+    used = {"BY_Z": given.z is not None, "BY_PSI": given.psi is not None, "DETACH": detach}
+    grid, sizes, constants = launch(ran.z, w_rec, V_TH=params.v_th, GAMMA=params.gamma, **used)
     zero = torch.zeros_like(ran.z[0])
     inputs = (
         *(ran.z if by is None else by for by in (given.z, given.psi)),  # not read where there is none
@@ -171,22 +155,10 @@ def backward(given: Given, ran: Ran, w_rec: Tensor, first: AlifState, params: Al
         *params[:3],
         *first[:2],
     )
-    used = {"BY_Z": given.z is not None, "BY_PSI": given.psi is not None, "DETACH": detach}
     outputs = current_hat, by_alpha, by_rho, by_beta, *by_state
     with torch.cuda.device_of(ran.z):
-        backward_kernel[grid](*(tensor.contiguous() for tensor in inputs), *outputs, *sizes, **used, **constants)
+        backward_kernel[grid](*(tensor.contiguous() for tensor in inputs), *outputs, *sizes, **constants)
     return Adjoint(current_hat, by_alpha, by_rho, by_beta, AlifState(*by_state))
-
-
-def _launch(sequence: Tensor, w_rec: Tensor, params: AlifParams) -> tuple[tuple[int, int], tuple[int, ...], dict[str, Any]]:
-    """Return the grid, the sizes that a kernel is told, and its constants."""
-    neurons = sequence.shape[-1]
-    tasks, rows = (1, sequence.shape[1]) if w_rec.dim() == 2 else sequence.shape[1:3]
-    wide = max(16, triton.next_power_of_2(neurons))
-    sizes = len(sequence), rows, tasks * rows * neurons, neurons * neurons
-    shape = {"N": neurons, "ROWS": ROWS, "NEURONS": wide, "PART": PART}
-    compiled = {"num_warps": 4 if wide <= 32 else 8 if wide <= 256 else 16, "enable_fp_fusion": False}
-    return (triton.cdiv(rows, ROWS), tasks), sizes, {**shape, "V_TH": params.v_th, "GAMMA": params.gamma, **compiled}
 
 
 FUSED = Sweeps(forward, backward)

@@ -17,8 +17,6 @@ priming differentiates e-prop, which is made of it. Where a gradient is to be di
 Both loops are loops of PyTorch's operations (`snn.cells.alif_sweeps`), or on a GPU one kernel each (`snn.cells.alif_fused`).
 """
 
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -26,7 +24,7 @@ from torch import Tensor
 
 from snn.cells import alif, stepwise
 from snn.cells.alif_sweeps import EAGER, Given, Ran, Sweeps
-from snn.cells.sweep import flat, needs_gradient, weight_gradient
+from snn.cells.sweep import flat, flat_state, kernels_serve, needs_gradient, weight_gradient
 
 
 class _Run(torch.autograd.Function):
@@ -39,7 +37,8 @@ class _Run(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         shape, batch = current.shape, current.shape[1:]
         params = alif.AlifParams(alpha, rho, beta, v_th, gamma)
-        ran = sweeps.forward(flat(current, w_rec), w_rec, _first(batch, w_rec, v0, a0, z0), params, keep)
+        first = alif.AlifState(*flat_state((v0, a0, z0), batch, w_rec))
+        ran = sweeps.forward(flat(current, w_rec), w_rec, first, params, keep)
         out_z, out_psi = ran.z.reshape(shape), ran.psi.reshape(shape)
         if keep:
             ctx.save_for_backward(current, w_rec, alpha, rho, beta, v0, a0, z0, ran.v, ran.a, out_z, out_psi)
@@ -57,7 +56,7 @@ class _Run(torch.autograd.Function):
         ran = Ran(flat(out_z, w_rec), flat(out_psi, w_rec), all_v, all_a)
         by_z, by_psi = (None if grad is None else flat(grad, w_rec) for grad in grads[:2])
         by_v, by_a = (None if grad is None else flat(grad.unsqueeze(0), w_rec)[0] for grad in grads[2:])
-        first = _first(batch, w_rec, v0, a0, z0)
+        first = alif.AlifState(*flat_state((v0, a0, z0), batch, w_rec))
         found = sweeps.backward(Given(by_z, by_psi, by_v, by_a), ran, w_rec, first, alif.AlifParams(alpha, rho, beta, v_th, gamma), detach)
         by_row = zip((found.alpha, found.rho, found.beta, *found.state), (alpha, rho, beta, v0, a0, z0), strict=True)
         return (
@@ -68,22 +67,11 @@ class _Run(torch.autograd.Function):
         )
 
 
-def _first(batch: torch.Size, w_rec: Tensor, *state: Tensor) -> alif.AlifState:
-    """See the state before a run as rows of a sequence."""
-    return alif.AlifState(*(flat(tensor.expand(batch).unsqueeze(0), w_rec)[0] for tensor in state))
-
-
 def _plain(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     current, w_rec, alpha, rho, beta, v0, a0, z0, v_th, gamma, detach = arguments
     params = alif.AlifParams(alpha, rho, beta, v_th, gamma)
     z, psi, last = stepwise.run(alif.step, current, w_rec, alif.AlifState(v0, a0, z0), params, detach)
     return z, psi, last.v, last.a
-
-
-@cache
-def _triton() -> bool:
-    """Say whether Triton is installed; PyTorch for CUDA brings it along on Linux."""
-    return find_spec("triton") is not None
 
 
 def sweeps_for(current: Tensor) -> Sweeps:
@@ -92,12 +80,11 @@ def sweeps_for(current: Tensor) -> Sweeps:
     Args:
         current: [T, ..., N] of the run.
     """
-    if not (current.is_cuda and current.dtype == torch.float32 and current.numel() and _triton()):
+    if not kernels_serve(current):
         return EAGER
-    from snn.cells import alif_fused
+    from snn.cells.alif_fused import FUSED
 
-    served = torch.cuda.get_device_capability(current.device) >= (8, 0) and current.shape[-1] <= alif_fused.MOST_NEURONS
-    return alif_fused.FUSED if served else EAGER
+    return FUSED
 
 
 def run(

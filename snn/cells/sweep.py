@@ -1,9 +1,30 @@
-"""What the hand-written runs of the cells share: sequences as stacks of matrices, one product per step into a buffer that is there already."""
+"""What the hand-written runs of the cells share: sequences as stacks of matrices, products into buffers that are there, and where kernels serve."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+
+MOST_NEURONS = 512  # beyond, the state of a kernel's sequences does not fit into a program's registers
+
+
+@cache
+def _triton() -> bool:
+    """Say whether Triton is installed; PyTorch for CUDA brings it along on Linux."""
+    return find_spec("triton") is not None
+
+
+def kernels_serve(current: Tensor) -> bool:
+    """Say whether the loops over time are done by kernels: for float32 on a GPU that Triton serves.
+
+    Args:
+        current: [T, ..., N] of the run.
+    """
+    if not (current.is_cuda and current.dtype == torch.float32 and current.numel() and _triton()):
+        return False
+    return torch.cuda.get_device_capability(current.device) >= (8, 0) and current.shape[-1] <= MOST_NEURONS
 
 
 def needs_gradient(inputs: Iterable[Tensor]) -> bool:
@@ -14,6 +35,11 @@ def needs_gradient(inputs: Iterable[Tensor]) -> bool:
 def flat(sequence: Tensor, w_rec: Tensor) -> Tensor:
     """See a sequence [T, ..., N] as matrices: [T, R, N] for shared weights [N, N]; [T, B, Q, N] stays as it is for weights [B, N, N]."""
     return sequence.reshape(len(sequence), -1, sequence.shape[-1]) if w_rec.dim() == 2 else sequence.contiguous()
+
+
+def flat_state(state: Iterable[Tensor], batch: torch.Size, w_rec: Tensor) -> list[Tensor]:
+    """See the state before a run over sequences of shape `batch`, [..., N], as rows of a flat sequence."""
+    return [flat(tensor.expand(batch).unsqueeze(0), w_rec)[0] for tensor in state]
 
 
 def rows(buffer: Tensor, steps: int) -> Sequence[Tensor]:

@@ -1,4 +1,4 @@
-"""The cell that a run names."""
+"""Settings of a run that make no sense together."""
 
 from pathlib import Path
 from typing import Any
@@ -21,3 +21,11 @@ def test_cells_that_make_no_sense(tmp_path: Path, wrong: dict[str, Any]) -> None
     assert PrimeConfig(**options, cell="board").cell == "board"
     with pytest.raises(ValueError, match="cell"):
         PrimeConfig(**options, **wrong)
+
+
+@pytest.mark.parametrize("changes", [{"band_warp": 0.1}, {"band_tempo": 0.1}, {"band_masks": 2}])
+def test_bands_belong_to_the_encoder_that_has_them(tmp_path: Path, changes: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"data": tmp_path, "out": tmp_path / "m.safetensors", "steps": 1} | changes
+    assert PrimeConfig(**options, encoder="mel").encoder == "mel"
+    with pytest.raises(ValueError, match="add --encoder mel"):
+        PrimeConfig(**options)

@@ -104,15 +104,31 @@ def test_it_learns(make: MakeConfig, workspace: Workspace, tmp_path: Path) -> No
     assert "distillation cosine" not in alone.advance().figures
 
 
+def test_bands_change_whenever_clips_are_drawn_and_tempo_only_without_a_teacher(make: MakeConfig, workspace: Workspace, tmp_path: Path) -> None:
+    def losses(taught: bool, **changes: float) -> list[float]:
+        config = make(tmp_path / "m.safetensors", distil_share=0.5 if taught else 0.0, **changes)
+        loop = OuterLoop(config, learner_of(config), workspace if taught else replace(workspace, teacher=None))
+        return [loop.advance().loss for _ in range(8)]
+
+    for taught in (True, False):
+        plain = losses(taught)
+        for changes in ({"band_warp": 0.2}, {"band_masks": 2}):
+            changed = losses(taught, **changes)
+            assert changed == losses(taught, **changes)
+            assert all(mine != other for mine, other in zip(changed, plain, strict=True))
+        assert (losses(taught, band_tempo=0.2) == plain) == taught
+
+
 @pytest.mark.parametrize("prefetch", [False, True])
 def test_an_interrupted_run_goes_on_bit_for_bit(make: MakeConfig, tmp_path: Path, prefetch: bool) -> None:
-    whole = prime(make(tmp_path / "whole.safetensors"))
+    changes = {"band_warp": 0.1, "band_masks": 1}
+    whole = prime(make(tmp_path / "whole.safetensors", **changes))
 
     def interrupt(report: StepReport) -> None:
         if report.step == 4:
             raise KeyboardInterrupt
 
-    config = make(tmp_path / "m.safetensors", prefetch=prefetch)
+    config = make(tmp_path / "m.safetensors", prefetch=prefetch, **changes)
     with pytest.raises(KeyboardInterrupt):
         prime(config, watch=interrupt)
     prime(config, resume=True)
