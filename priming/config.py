@@ -64,6 +64,7 @@ class PrimeConfig(BaseModel):
     commands_share: float = Field(default=0.3, ge=0, le=1)  # of tasks whose words were all said in isolation
     speeds: Speeds = (1.0, 0.86, 1.16)  # at which the finished model learns from an utterance, as it was said first
     clip_ms: float = Field(default=1760.0, gt=0)  # heard of a clip, up to half a second after it
+    lead_ms: float = Field(default=0.0, ge=0)  # most that is heard before that: each task draws how much, the clip's beginning mirrored
 
     # the outer loop
     optimizer: Literal["bptt", "es"] = "bptt"
@@ -87,6 +88,7 @@ class PrimeConfig(BaseModel):
     rate: float = Field(default=6e-4, gt=0)  # Adam's, at its largest, for the feature population and the readout
     eprop_rate: float = Field(default=3e-4, gt=0)  # the same once W_in and W_rec are plastic
     learning_rate: float = Field(default=3e-3, gt=0)  # for the learning network and its generator
+    initial_share: float = Field(default=0.0, ge=0, lt=1)  # of the weights that the run started from, in the finished ones (`priming.finish`)
     whitening: float = Field(default=0.1, ge=0)  # of a new metric by continuous sound, at the end (`priming.whitening`)
     input_dropout: float = Field(default=0.3, ge=0, lt=1)  # share of input channels silenced in a clip
     band_warp: float = Field(default=0.0, ge=0, lt=1)  # of frequencies whenever a clip is drawn, for the encoder `mel` (`priming.band_augmentation`)
@@ -183,6 +185,8 @@ class PrimeConfig(BaseModel):
             raise ValueError("precision, segment_steps and prefetch are settings of the optimizer bptt: leave them out with es")
         if self.optimizer == "es" and self.tasks != 1:
             raise ValueError("the optimizer es has population_tasks instead of tasks")
+        if self.lead_ms > self.clip_ms:
+            raise ValueError("lead_ms mirrors the beginning of a clip: it cannot be longer than clip_ms")
         if self.encoder != "mel" and (self.band_warp or self.band_tempo or self.band_masks):
             raise ValueError("band_warp, band_tempo and band_masks change mel bands: leave them out, or add --encoder mel")
         if self.patience is not None and not self.validations:

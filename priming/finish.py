@@ -1,4 +1,9 @@
-"""The end of a run: whitening of the metric, background bank, levels of scores, provenance, and the model file."""
+"""The end of a run: a step back to where it started, whitening of the metric, background bank, levels of scores, provenance, and the model file.
+
+Priming starts from prototype matching on the encoder's own values, which serves all words alike, and moves to what serves the primed ones best. A
+mean of both sets of weights, most of it the primed ones, tells words that priming never heard better apart (Wortsman et al. 2022) and listens a
+little worse; so it is asked for, with `initial_share`.
+"""
 
 import platform
 from collections import Counter
@@ -34,7 +39,7 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
     """
     say("encoding the background bank")
     background = cached_background(workspace.encoder, workspace.data, config.encoding_seed, cache_folder(config))
-    weights = loop.learner_weights()
+    weights = loop.finished_weights()
     origin = None if config.start is None else load_model(config.start)
     white = origin is not None and origin.config.learner.metric  # what was primed from there is in whitened directions already
     if config.whitening and workspace.background is not None and METRIC in weights and not white:

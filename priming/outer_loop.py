@@ -40,6 +40,7 @@ SHARED = ("feature.", "readout.", "center", "objective.", "lsg.profile")  # the 
 WARM_UP_STEPS = 50
 FINAL_RATE = 0.03  # of the largest, at the end of a stage
 BACKGROUND_DRAWS = 2  # keeps the draw of background apart from other draws of a step
+LEAD_DRAWS = 3  # and that of the lead
 
 
 class OuterLoop(Loop):
@@ -50,6 +51,7 @@ class OuterLoop(Loop):
         for tensor in self.theta.values():
             tensor.requires_grad_()
         self._bands = self._band_augmentation()
+        self._lead = 0  # steps before each clip of the present task
         self._ahead = Prefetcher(self._parts, self._following if self.config.prefetch else None)
         self.optimizer = torch.optim.Adam([{"params": tensors, "kind": kind} for kind, tensors in self._groups().items()])
 
@@ -64,6 +66,7 @@ class OuterLoop(Loop):
     def _spikes(self, clips: np.ndarray, copies: np.ndarray, generator: torch.Generator, source: Features | None = None) -> Tensor:
         taken = self._ahead.take(source or self.workspace.features, clips, copies)
         spikes = torch.from_numpy(taken).to(self.config.device).transpose(0, 1)  # [T, n, I]
+        spikes = torch.cat([spikes[: self._lead].flip(0), spikes])
         kept = torch.rand(1, spikes.shape[1], spikes.shape[2], generator=generator) >= self.config.input_dropout
         if self._bands is not None:
             rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
@@ -103,6 +106,7 @@ class OuterLoop(Loop):
         """Return the loss of a task, or of a batch of distillation, by its number in the run; and what is told of it."""
         config = self.config
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
+        self._lead = self._draw_lead(number)
         if self.progress < config.distil_share:
             return self._distillation_loss(number, generator)
         eprop_stage = self.learner.plastic and self.progress >= self.readout_share
@@ -111,6 +115,11 @@ class OuterLoop(Loop):
         loss, scores, labels, figures = self._task_loss(task, number, eprop_stage, generator)
         accuracy = objective.accuracy(scores.detach(), labels)
         return loss, figures | {"accuracy": accuracy, "words": float(len(task.support)), "stage": float(eprop_stage)}
+
+    def _draw_lead(self, number: int) -> int:
+        """Draw how many steps come before each clip of a task; always as many, and the network learns how long ago it was at rest."""
+        most = round(self.config.lead_ms / self.learner.step_ms)
+        return int(np.random.default_rng([self.config.seed, number, LEAD_DRAWS]).integers(most + 1))
 
     def _distillation_loss(self, number: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a batch; its accuracy is the cosine with the teacher, and it learns no words."""

@@ -29,3 +29,10 @@ def test_bands_belong_to_the_encoder_that_has_them(tmp_path: Path, changes: dict
     assert PrimeConfig(**options, encoder="mel").encoder == "mel"
     with pytest.raises(ValueError, match="add --encoder mel"):
         PrimeConfig(**options)
+
+
+def test_no_more_can_come_before_a_clip_than_is_mirrored(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data": tmp_path, "out": tmp_path / "m.safetensors", "steps": 1}
+    assert PrimeConfig(**options, lead_ms=1760.0).lead_ms == PrimeConfig(**options).clip_ms
+    with pytest.raises(ValueError, match="lead_ms"):
+        PrimeConfig(**options, lead_ms=1761.0)

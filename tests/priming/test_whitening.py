@@ -64,17 +64,19 @@ def test_what_everything_has_in_common_counts_less() -> None:
 def test_the_end_of_a_run_whitens_the_metric_and_keeps_the_levels(toy_config: Any, tmp_path: Any) -> None:
     from priming.finish import save_primed
 
-    config = with_metric(toy_config, tmp_path / "m.safetensors", steps=2, whitening=0.4)
+    config = with_metric(toy_config, tmp_path / "m.safetensors", steps=2, whitening=0.4, initial_share=0.25)
     workspace = open_workspace(config, lambda line: None)
     loop = OuterLoop(config, config.learner, workspace)
     for _ in range(2):
         loop.advance()
-    primed = loop.learner_weights()[METRIC]
+    primed, finished = loop.learner_weights()[METRIC], loop.finished_weights()
     assert not torch.equal(primed, torch.eye(len(primed)))  # moved by priming
+    torch.testing.assert_close(finished[METRIC], 0.75 * primed + 0.25 * torch.eye(len(primed)))
     model = load_model(save_primed(config, loop, workspace, lambda line: None))
     assert workspace.background is not None
-    usual = covariance(config.learner, loop.learner_weights(), workspace.background.features, config.copies)
-    torch.testing.assert_close(model.weights[METRIC], whitened(primed, usual, 0.4))
+    usual = covariance(config.learner, finished, workspace.background.features, config.copies)
+    torch.testing.assert_close(model.weights[METRIC], whitened(finished[METRIC], usual, 0.4))
+    assert all(torch.equal(model.weights[name], tensor) for name, tensor in finished.items() if name != METRIC)
     assert torch.equal(loop.learner_weights()[METRIC], primed)  # the run itself may go on
     assert model.config.levels is not None
     assert -1 < model.config.levels[0] < model.config.levels[1] < 1.5
