@@ -79,7 +79,10 @@ def augment_bands(spikes: Tensor, centres: NDArray[np.float64], config: BandAugm
 
 
 def _stretches(places: int, most: int, drawn: tuple[int, int], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw stretches of 0 to `most` places: bool [clips, places], True where one of a clip's lies."""
+    """Draw stretches of 0 to `most` places: bool [clips, places], True where one of a clip's lies.
+
+    torchaudio has such masks too, but draws them from the global generator.
+    """
     length = rng.integers(min(most, places) + 1, size=drawn)
     begin = rng.integers(places - length + 1)
     place = np.arange(places)

@@ -93,7 +93,7 @@ class Loop(ABC):
             primed = initial_weights(learner_config, workspace.input_rate(), config.seed, torch.from_numpy(workspace.encoder.decoder()))
         start = primed | objective.initial_scalars()
         self.weights = {name: tensor.detach().clone().to(config.device) for name, tensor in start.items()}
-        self._begun = {name: tensor.detach().clone() for name, tensor in primed.items()}
+        self._begun = primed
         self.step = 0
         self.elapsed_s = 0.0
         self.whole = True  # False while a step is changing the state, which must not be saved then
@@ -209,7 +209,7 @@ class Loop(ABC):
     def finished_weights(self) -> dict[str, Tensor]:
         """Return what a device needs after the run: on the way back from the primed weights to those that it started from by the initial share."""
         share = self.config.initial_share
-        return {name: torch.lerp(tensor, self._begun[name].to(tensor), share) for name, tensor in self.learner_weights().items()}
+        return {name: torch.lerp(tensor, self._begun[name], share) for name, tensor in self.learner_weights().items()}
 
     def check_finite(self, value: float, what: str) -> None:
         """Stop the run at a number that is none.

@@ -51,7 +51,6 @@ class OuterLoop(Loop):
         for tensor in self.theta.values():
             tensor.requires_grad_()
         self._bands = self._band_augmentation()
-        self._lead = 0  # steps before each clip of the present task
         self._ahead = Prefetcher(self._parts, self._following if self.config.prefetch else None)
         self.optimizer = torch.optim.Adam([{"params": tensors, "kind": kind} for kind, tensors in self._groups().items()])
 
@@ -63,10 +62,11 @@ class OuterLoop(Loop):
         """Put both moments of Adam back."""
         checkpoint.restore_optimizer(self.optimizer, self.weights, tensors)
 
-    def _spikes(self, clips: np.ndarray, copies: np.ndarray, generator: torch.Generator, source: Features | None = None) -> Tensor:
+    def _spikes(self, clips: np.ndarray, copies: np.ndarray, number: int, generator: torch.Generator, source: Features | None = None) -> Tensor:
         taken = self._ahead.take(source or self.workspace.features, clips, copies)
         spikes = torch.from_numpy(taken).to(self.config.device).transpose(0, 1)  # [T, n, I]
-        spikes = torch.cat([spikes[: self._lead].flip(0), spikes])
+        if lead := self._draw_lead(number):
+            spikes = torch.cat([spikes[:lead].flip(0), spikes])
         kept = torch.rand(1, spikes.shape[1], spikes.shape[2], generator=generator) >= self.config.input_dropout
         if self._bands is not None:
             rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
@@ -106,7 +106,6 @@ class OuterLoop(Loop):
         """Return the loss of a task, or of a batch of distillation, by its number in the run; and what is told of it."""
         config = self.config
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        self._lead = self._draw_lead(number)
         if self.progress < config.distil_share:
             return self._distillation_loss(number, generator)
         eprop_stage = self.learner.plastic and self.progress >= self.readout_share
@@ -127,7 +126,7 @@ class OuterLoop(Loop):
         assert teacher is not None
         clips, copies = self._ahead.draw(self._batch, number)
         values = teacher.values(clips, copies, self._ahead.take).to(config.device)
-        heard = self._spikes(clips, copies, generator)
+        heard = self._spikes(clips, copies, number, generator)
         loss, figures = distillation.distillation_loss(self.learner, self.weights, heard, values, config.target_rate)
         return loss, figures | {"accuracy": figures["distillation cosine"], "words": 0.0, "stage": -1.0}
 
@@ -204,7 +203,7 @@ class OuterLoop(Loop):
         stretches, count = self.workspace.background, self.config.background
         if stretches is None or not count:
             return []
-        return [self._spikes(*self._stretches(number, stretches.features), generator, stretches.features)]
+        return [self._spikes(*self._stretches(number, stretches.features), number, generator, stretches.features)]
 
     def _stretches(self, number: int, stretches: Features) -> Clips:
         """Draw the stretches of a task, and the copy of each."""
@@ -214,7 +213,7 @@ class OuterLoop(Loop):
     def _task_loss(self, task: Task, number: int, eprop_stage: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
         plastic = self.learner.model_copy(update={"plastic": eprop_stage})
         clips, copies = clips_of(task)
-        spikes = torch.cat([self._spikes(clips, copies, generator), *self._background(number, generator)], 1)
+        spikes = torch.cat([self._spikes(clips, copies, number, generator), *self._background(number, generator)], 1)
         heard, population = features.hear(plastic, self.weights, spikes)
         parts = task.support.size, heard.shape[1] - task.support.size
         support, asked = heard.split(parts, dim=1)  # one gradient for both; two slices would bring one each

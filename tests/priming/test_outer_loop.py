@@ -27,7 +27,6 @@ from priming.outer_loop import OuterLoop
 from priming.run import prime
 from priming.validation import validate
 from priming.workspace import Workspace, open_workspace
-from snn import features
 
 STEPS = 10
 MakeConfig = Callable[..., PrimeConfig]
@@ -179,53 +178,6 @@ def test_another_seed_gives_other_weights(toy_config: MakeConfig, toy_workspace:
         found.append(loop.learner_weights())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert not any(torch.equal(found[0][name], found[2][name]) for name in ("w_in", "w_rec", "lsg.w_in", "lsg.out"))
-
-
-def test_finished_weights_lie_between_the_first_and_the_primed_ones(toy_config: MakeConfig, toy_workspace: Workspace, tmp_path: Path) -> None:
-    found = {}
-    for share in (0.0, 0.25):
-        config = toy_config(tmp_path / "m.safetensors", initial_share=share)
-        assert config.learner is not None
-        loop = OuterLoop(config, config.learner, toy_workspace)
-        start = {name: tensor.clone() for name, tensor in loop.learner_weights().items()}
-        loop.advance()
-        loop.save(tmp_path / "checkpoint")
-        resumed = OuterLoop(config, config.learner, toy_workspace)
-        resumed.resume(tmp_path / "checkpoint")
-        found[share] = resumed.finished_weights()
-        assert all(torch.equal(found[share][name], tensor) for name, tensor in loop.finished_weights().items())
-        assert all(torch.equal(resumed.learner_weights()[name], tensor) for name, tensor in loop.learner_weights().items())  # goes on from there
-    assert moved(start, found[0.0])
-    for name, primed in found[0.0].items():
-        torch.testing.assert_close(found[0.25][name], 0.75 * primed + 0.25 * start[name])
-
-
-def test_each_task_draws_how_much_comes_before_its_clips(
-    toy_config: MakeConfig, toy_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hear, heard = features.hear, []
-
-    def listen(config: Any, weights: Any, spikes: Tensor) -> Any:
-        heard.append(spikes.detach())
-        return hear(config, weights, spikes)
-
-    monkeypatch.setattr(features, "hear", listen)
-    found = {}
-    for lead_steps in (0, 5):
-        config = toy_config(tmp_path / "m.safetensors", input_dropout=0.0, rate=1e-9, eprop_rate=1e-9, learning_rate=1e-9)
-        assert config.learner is not None
-        config = config.model_copy(update={"lead_ms": lead_steps * config.learner.step_ms})
-        heard.clear()
-        loop = OuterLoop(config, config.learner, toy_workspace)
-        for _ in range(12):
-            loop.advance()
-        found[lead_steps] = list(heard)
-    leads = [len(longer) - len(plain) for longer, plain in zip(found[5], found[0], strict=True)]
-    assert 0 <= min(leads) < max(leads) <= 5
-    assert len(set(leads)) > 3
-    for lead, longer, plain in zip(leads, found[5], found[0], strict=True):
-        assert torch.equal(longer[lead:], plain)
-        assert torch.equal(longer[:lead], plain[:lead].flip(0))
 
 
 def moved(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[str]:
