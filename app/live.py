@@ -1,7 +1,8 @@
 """The live session: sound in blocks goes in, words come out.
 
-blocks -> spikes -> network -> normalised scores -> detector. Everything keeps its state between blocks and nothing depends on how the sound is cut,
-so a file, a pipe and a microphone are heard alike.
+blocks -> spikes -> network -> normalised scores -> detector. Where somebody speaks on, something is taken off the scores (`audio.running_speech`): a
+command is said between pauses. Everything keeps its state between blocks and nothing depends on how the sound is cut, so a file, a pipe and a
+microphone are heard alike.
 
 With a **gate** (`audio.gate`) only the voice detector hears a silent room. What passes the gate is heard from rest, beginning with the second
 before it opened, as an utterance is learnt in its own background after a beginning from rest: the same passage gives the same scores whenever it
@@ -50,6 +51,7 @@ class Listener:
     Attributes:
         words: those that are listened for.
         scores: float32 [W], the latest normalised scores.
+        block_scores: float32 [T, W], the normalised scores after each step of the latest block.
         near_misses: words that were almost recognised, of the latest block.
         level_dbfs: level of the latest block.
         speech: whether somebody spoke in the latest block.
@@ -114,12 +116,13 @@ class Listener:
         self.level_dbfs = level_dbfs(np.zeros(0, np.float32))
         self.speech = False
         self.near_misses: list[NearMiss] = []
+        self.block_scores = np.zeros((0, len(self.words)), np.float32)
         self._rest(at_s)
 
     def _rest(self, at_s: float) -> None:
         """Put encoder, networks and detectors to rest; what they hear next begins at a time of the stream."""
         self.engine.backend.reset()
-        self._stream = self.engine.encoder.stream()
+        self._stream, self._running = self.engine.encoder.stream(), self.engine.model.listens_for_running_speech()
         rules = [Rule(info.word, info.calibration.threshold, info.duration_s, info.lag_s) for info in (word.info for word in self.words)]
         self._detector, self._near = Detector(rules, self.engine.step_s), NearMissDetector(rules, self.engine.step_s)
         self._origin_s = at_s
@@ -151,7 +154,7 @@ class Listener:
         self.level_dbfs = level_dbfs(samples)
         smoothed = self._voice.push(samples)
         self.speech = any(smoothed) if smoothed else self.speech
-        self.near_misses = []
+        self.near_misses, self.block_scores = [], self.block_scores[:0]
         voiced = self._voice.raw  # unsmoothed: the edges of a word must not carry a hangover
         if self._gate is None:
             return self._hear(samples, voiced)
@@ -178,7 +181,11 @@ class Listener:
 
     def _hear(self, samples: NDArray[np.float32], voiced: Sequence[bool]) -> list[Detection]:
         """Let the networks hear samples; voice activity of the 20 ms frames that they complete stands beside them."""
-        scores = normalise(self.engine.backend.process(self._stream.push(samples)), self.words)
+        raw = self.engine.backend.process(self._stream.push(samples))
+        if self._running is not None:
+            raw = raw - (np.float32(self.engine.model.config.running_speech) * self._running.push(samples, len(raw)))[:, None]
+        scores = normalise(raw, self.words)
+        self.block_scores = np.concatenate([self.block_scores, scores])
         if len(scores):
             self.scores = scores[-1]
         near_misses = [near._replace(time_s=round(near.time_s + self._origin_s, 3)) for near in self._near.push(scores)]

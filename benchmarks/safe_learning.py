@@ -27,7 +27,7 @@ from app.store import StoredWord, WordInfo, now
 from app.stream_evaluation import encode
 from audio.errors import AudioError
 from hardware import Shot
-from priming.calibration import LARGEST, STRETCH_MS, Calibration, pieces, stretch_s, stretches
+from priming.calibration import LARGEST, STRETCH_MS, Calibration, pieces, stretch_s, stretches, taken_off
 from priming.corpus import load, role_clips
 from priming.detection import LATE_S
 from priming.episodes import hearing
@@ -72,10 +72,12 @@ def learn(engine: Engine, data: Path, count: int, seed: int) -> list[StoredWord]
     return found
 
 
-def score(engine: Engine, clips: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Score clips [C, T, I] for the deployed words: [C, W]."""
+def score(engine: Engine, clips: NDArray[np.uint8], less: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    """Score clips [C, T, I], less [C, T] for running speech, for the deployed words: [C, W]."""
     groups = track(range(0, len(clips), AT_ONCE), description="background", transient=True)
-    return np.concatenate([engine.backend.score(list(clips[first : first + AT_ONCE])) for first in groups]).astype(np.float64)
+    parts = (slice(first, first + AT_ONCE) for first in groups)
+    found = [engine.backend.score(list(clips[part]), None if less is None else list(less[part])) for part in parts]
+    return np.concatenate(found).astype(np.float64)
 
 
 def thresholds(in_pieces: NDArray[np.float64], in_stretches: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
@@ -110,10 +112,11 @@ def held_out(in_pieces: NDArray[np.float64], in_stretches: NDArray[np.float64], 
 
 def in_background(engine: Engine, words: list[StoredWord], data: Path, limits: NDArray[np.float64]) -> list[dict[str, Any]]:
     """Count false accepts in the background of the role validation, cut into stretches as long as those of the bank."""
-    heard = encode(engine.encoder, background_scenes(role_background(data, "validation"), None, None, 0))
-    spikes, steps = np.concatenate(list(heard.blocks())), round(STRETCH_MS / 1000 / engine.step_s)
+    heard = encode(engine.model, background_scenes(role_background(data, "validation"), None, None, 0))
+    spikes, less = (np.concatenate(parts) for parts in zip(*heard.blocks(), strict=True))
+    steps = round(STRETCH_MS / 1000 / engine.step_s)
     clips = spikes[: len(spikes) // steps * steps].reshape(-1, steps, spikes.shape[1])
-    scores, starts = score(engine, clips), np.arange(len(clips)) * STRETCH_MS / 1000
+    scores, starts = score(engine, clips, less[: len(clips) * steps].reshape(-1, steps)), np.arange(len(clips)) * STRETCH_MS / 1000
     names, free = np.array([word.info.word for word in words]), np.ones(scores.shape, bool)
     for said in heard.truth:
         around = (starts + STRETCH_MS / 1000 > said.start_s) & (starts < said.end_s + LATE_S)
@@ -159,7 +162,7 @@ def main(
     words, bounds, seconds = learn(engine, data, utterances, seed), SafeRange(engine.model), stretch_s(engine.model)
     regimes = [bounds.regime(word) for word in words]
     engine.deploy(words)
-    in_pieces, in_stretches = score(engine, pieces(engine.model)), score(engine, stretches(engine.model))
+    in_pieces, in_stretches = score(engine, pieces(engine.model)), score(engine, stretches(engine.model), taken_off(engine.model))
     shots: list[Shot] = [word.said[0] for word in words]
     answers = engine.backend.score([shot.inputs for shot in shots])  # [utterances, words]
     limits = thresholds(in_pieces, in_stretches, seconds)

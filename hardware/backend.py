@@ -30,6 +30,9 @@ class Capabilities:
     live_input: bool  # can hear a stream, state carried over, rather than whole utterances only
 
 
+Less = Sequence[NDArray[np.float32]] | None  # for each clip [T], what is taken off the running scores of all words; nothing when None
+
+
 class Shot(NamedTuple):
     """What one utterance taught, small enough to keep: the factors of the weight changes rather than the matrices.
 
@@ -99,15 +102,21 @@ class Backend(Protocol):
             [T, W] score of every deployed word after each step.
         """
 
-    def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
         """Score whole clips, each heard from rest.
 
         Args:
             clips: spikes [T, I] of each, T may differ.
+            less: for each [T], what is taken off the running scores of all words; nothing when None.
 
         Returns:
             [clips, W] the largest score of each word over the steps of the clip. Leaves the backend reset.
         """
+
+
+def taken_off(less: Less, index: Sequence[int]) -> NDArray[np.float32]:
+    """Return what is taken off the running scores of some clips of one length: [T, Q], or zeros [1, 1] where nothing is."""
+    return np.zeros((1, 1), np.float32) if less is None else np.stack([less[k] for k in index], 1)
 
 
 def check_scheme(name: str, config: "LearnerConfig", runs: Sequence[str] = ("init+lsg",)) -> None:

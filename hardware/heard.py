@@ -41,5 +41,13 @@ class HearsOnce(Backend, Protocol):
             The response. Leaves the backend reset.
         """
 
-    def score_heard(self, heard: Heard) -> NDArray[np.float32]:
-        """Score clips that were heard: [Q, W], as `Backend.score` of the same clips. Leaves the backend reset."""
+    def score_heard(self, heard: Heard, less: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Score clips that were heard.
+
+        Args:
+            heard: Q clips.
+            less: [Q, T] taken off the running scores of all words; nothing when None.
+
+        Returns:
+            [Q, W], as `Backend.score` of the same clips. Leaves the backend reset.
+        """

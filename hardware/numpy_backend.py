@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.backend import BackendError, Capabilities, Shot, check_scheme
+from hardware.backend import BackendError, Capabilities, Less, Shot, check_scheme, taken_off
 from hardware.numpy_cells import KINDS, Cell, Floats, parameters
 from hardware.word_readout import normalised, pooled_readouts
 from snn.config import METRIC, LearnerConfig
@@ -175,13 +175,13 @@ class NumpyBackend:
         scores += self._filtered @ weights["readout.learning"]
         return scores
 
-    def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
         """Score whole clips, each heard from rest; see `Backend.score`."""
         out = np.zeros((len(clips), len(self._compared)), np.float32)
-        for row, clip in zip(out, clips, strict=True):
+        for k, clip in enumerate(clips):
             self.reset()
             if len(clip):
-                row[:] = self.process(clip).max(0)
+                out[k] = (self.process(clip) - taken_off(less, [k])).max(0)
         self.reset()
         return out
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
+from hardware.backend import BackendError, Capabilities, Less, Shot, Trace, check_scheme, taken_off
 from hardware.heard import Heard
 from hardware.numpy_cells import Adlif, Alif, Board, Cell
 from hardware.word_readout import pooled_readouts
@@ -258,7 +258,7 @@ class TorchBackend:
         return Trace(spikes, z.astype(np.uint8), np.zeros_like(z), torch.stack(scores).numpy())
 
     @torch.no_grad()
-    def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
         """Score whole clips, each heard from rest; see `Backend.score`."""
         self._loaded()
         out = np.zeros((len(clips), len(self._words)), np.float32)
@@ -267,7 +267,8 @@ class TorchBackend:
             self._start(streams=len(index))
             x_all = self._spikes(np.stack([clips[k] for k in index], 1))  # [T, Q, I]
             if self._words and length:
-                out[index] = torch.stack([self._step(x) for x in x_all]).amax(0).T.numpy()
+                running = torch.stack([self._step(x) for x in x_all])  # [T, W, Q]
+                out[index] = (running - torch.from_numpy(taken_off(less, index))[:, None]).amax(0).T.numpy()
         self.reset()
         return out
 
@@ -300,14 +301,16 @@ class TorchBackend:
         return torch.from_numpy(heard)
 
     @torch.no_grad()
-    def score_heard(self, heard: Heard) -> NDArray[np.float32]:
+    def score_heard(self, heard: Heard, less: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Score clips that were heard; see `hardware.heard.HearsOnce`."""
         self._start(streams=len(heard.inputs))
         best = torch.full((len(self._words), len(heard.inputs)), -torch.inf)
         units, norms = torch.from_numpy(heard.units), torch.from_numpy(heard.norms)
+        taken = torch.zeros(units.shape[:2]) if less is None else torch.from_numpy(less.T.copy())  # [T, Q]
         for t, arrived in enumerate(heard.features):
             seen = self._units.follow(units[t]).flatten(1)
-            best = torch.maximum(best, self._answer(self._joined(heard.inputs[:, t], arrived), seen, norms[t, :, None]))
+            running = self._answer(self._joined(heard.inputs[:, t], arrived), seen, norms[t, :, None])
+            best = torch.maximum(best, running - taken[t])
         self.reset()
         return np.asarray(best.T.numpy())
 

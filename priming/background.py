@@ -13,12 +13,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
 from audio.encoder import SpikeEncoder
+from audio.running_speech import evidence
 from priming.atomic import write_atomically
 from priming.augmentation import AugmentationConfig, NoiseBank, mix_at_snr
 from priming.calibration import STRETCH_MS
@@ -33,7 +35,14 @@ MAX_STRETCHES = 400  # 43 minutes: what enrolling has time to listen to
 NOISE_EVERY = 5  # a fifth of the stretches is noise alone
 
 
-def build_background(encoder: SpikeEncoder, data: PrimingData, seed: int = 0, stretches: int | None = None) -> NDArray[np.uint8]:
+class Background(NamedTuple):
+    """A bank of T steps."""
+
+    spikes: NDArray[np.uint8]  # [T, I] of the encoder
+    running_speech: NDArray[np.float32]  # [T] evidence that somebody speaks on (`audio.running_speech`)
+
+
+def build_background(encoder: SpikeEncoder, data: PrimingData, seed: int = 0, stretches: int | None = None) -> Background:
     """Encode the bank.
 
     Args:
@@ -43,7 +52,7 @@ def build_background(encoder: SpikeEncoder, data: PrimingData, seed: int = 0, st
         stretches: how many to make; as many as the recordings fill, 400 at most, when None. Fewer are kept if they do not fit into a megabyte.
 
     Returns:
-        uint8 [stretches * steps, I], steps of one stretch after those of another.
+        Its steps, those of one stretch after those of another.
     """
     steps = round(STRETCH_MS / encoder.step_ms)
     length = round((BEFORE_S + STRETCH_MS / 1000) * SAMPLE_RATE)
@@ -51,19 +60,23 @@ def build_background(encoder: SpikeEncoder, data: PrimingData, seed: int = 0, st
     if stretches is None:
         there = sum(clip.duration_s for clip in (*(data.speech or data.words), *data.noise))
         stretches = min(MAX_STRETCHES, math.ceil(there * SAMPLE_RATE / length))
-    heard = []
+    heard: list[NDArray[np.uint8]] = []
+    spoken: list[NDArray[np.float32]] = []
     for number in range(stretches):
         rng = np.random.default_rng([seed, number])
         alone = number % NOISE_EVERY == NOISE_EVERY - 1 or not readers.count
         samples = noise.draw(length, rng) if alone else readers.next(length)
-        heard.append(last_steps(encoder.encode(_changed(samples, None if alone else noise, rng)), steps))
+        sound = _changed(samples, None if alone else noise, rng)
+        spikes = encoder.encode(sound)
+        heard.append(last_steps(spikes, steps))
+        spoken.append(last_steps(evidence(sound, len(spikes), encoder.step_ms), steps))
     bank = np.concatenate(heard)
     while (size := len(pack_spikes(bank))) > MAX_BYTES:
         bank = bank[: int(len(bank) * 0.99 * MAX_BYTES / size) // steps * steps]
-    return bank
+    return Background(bank, np.concatenate(spoken)[: len(bank)])
 
 
-def cached_background(encoder: SpikeEncoder, data: PrimingData, seed: int, directory: Path) -> NDArray[np.uint8]:
+def cached_background(encoder: SpikeEncoder, data: PrimingData, seed: int, directory: Path) -> Background:
     """Encode the bank, or read it where an earlier run has.
 
     Args:
@@ -77,12 +90,14 @@ def cached_background(encoder: SpikeEncoder, data: PrimingData, seed: int, direc
     """
     heard = [(clip.key, clip.duration_s) for clip in (*(data.speech or data.words), *data.noise)]
     parts = [identity(encoder), seed, MAX_BYTES, MAX_STRETCHES, NOISE_EVERY, STRETCH_MS, asdict(AugmentationConfig()), heard]
-    file = directory / f"background-{fingerprint(parts)}.npy"
+    file = directory / f"background-{fingerprint(parts)}.npz"
     if not file.exists():
         buffer = io.BytesIO()
-        np.save(buffer, np.packbits(build_background(encoder, data, seed), axis=1))
+        built = build_background(encoder, data, seed)
+        np.savez(buffer, spikes=np.packbits(built.spikes, axis=1), running_speech=built.running_speech)
         write_atomically(file, buffer.getvalue())
-    return np.unpackbits(np.load(file), axis=1, count=encoder.channels)
+    with np.load(file) as kept:
+        return Background(np.unpackbits(kept["spikes"], axis=1, count=encoder.channels), kept["running_speech"])
 
 
 class _Readers:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hardware.backend import Shot
 from hardware.heard import Heard, HearsOnce
 from priming.atomic import write_atomically
-from priming.calibration import Clips, groups, pieces, stretches
+from priming.calibration import Clips, groups, pieces, stretches, taken_off
 
 if TYPE_CHECKING:
     from priming.model import PrimedModel
@@ -69,13 +69,16 @@ class Bank:
             shots: of the word.
 
         Returns:
-            The largest raw score in each piece [P, 1] and in each stretch [S, 1].
+            The largest raw score in each piece [P, 1] and, running speech taken off, in each stretch [S, 1].
         """
         if self._last is None or len(self._last[0]) != len(shots) or any(old is not new for old, new in zip(self._last[0], shots, strict=True)):
             heard = self.prepare(backend)
             backend.deploy([shots])
-            found = [np.concatenate([backend.score_heard(group) for group in part]).astype(np.float64) for part in heard]
-            self._last = list(shots), (found[0], found[1])
+            less = taken_off(self._model)
+            in_pieces = [backend.score_heard(group) for group in heard[0]]
+            parts = groups(len(stretches(self._model)))
+            in_stretches = [backend.score_heard(group, None if less is None else less[part]) for group, part in zip(heard[1], parts, strict=True)]
+            self._last = list(shots), (np.concatenate(in_pieces).astype(np.float64), np.concatenate(in_stretches).astype(np.float64))
         return self._last[1]
 
     def _path(self, arithmetic: str) -> Path | None:

@@ -12,11 +12,14 @@ Quantiles, because a few pieces may say the very word. Half of the average, beca
 others, which a score must make up for, and partly how much the word has of what every speaker says, which it must not. A model without the average
 has a word's own quantiles alone.
 
+In running speech something is taken off the raw score (`audio.running_speech`): a command is said between pauses, so in the middle of a sentence a
+score must be higher to be believed. Scales are taken from scores of which nothing is taken off, tails from what listening would see.
+
 The **threshold** is that which background passes a stated number of times an hour (`priming.tail`).
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from priming.model import PrimedModel
 
 Clips = NDArray[np.uint8]  # [clips, T, I] spikes
+Number = TypeVar("Number", np.uint8, np.float32)
 
 PIECE_MS = 1600.0  # normalisation: as long as a spoken command with its surroundings
 PIECES = 200  # that normalisation listens to, evenly over the bank
@@ -181,7 +185,7 @@ def calibrate_words(backend: Backend, model: "PrimedModel", words: Sequence[Sequ
 
 def _in_bank(backend: Backend, model: "PrimedModel", words: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score the bank for so many deployed words: the largest raw scores in pieces [P, W] and in stretches [S, W]."""
-    return _score(backend, list(pieces(model)), words), _score(backend, list(stretches(model)), words)
+    return _score(backend, list(pieces(model)), words), _score(backend, list(stretches(model)), words, taken_off(model))
 
 
 def _calibrated(
@@ -252,14 +256,14 @@ def stretch_maxima(backend: Backend, model: "PrimedModel", shots: Sequence[Shot]
         bank: of the model; if the word was the last to be calibrated with it, nothing is heard again.
 
     Returns:
-        [S] the largest raw score in each stretch.
+        [S] the largest raw score in each stretch, running speech taken off.
 
     Raises:
         CalibrationError: a score is no number.
     """
     if bank is None or not isinstance(backend, HearsOnce):
         backend.deploy([shots])
-        return _score(backend, list(stretches(model)), 1)[:, 0]
+        return _score(backend, list(stretches(model)), 1, taken_off(model))[:, 0]
     return _checked(bank.maxima(backend, shots)[1])[:, 0]
 
 
@@ -279,12 +283,20 @@ def stretches(model: "PrimedModel") -> Clips:
     return _cut(model.background, round(STRETCH_MS / model.config.learner.step_ms))
 
 
+def taken_off(model: "PrimedModel") -> NDArray[np.float32] | None:
+    """Return what is taken off the running scores in each stretch: [S, T], or None where nothing is."""
+    if model.running_speech is None:
+        return None
+    lost = np.float32(model.config.running_speech) * model.running_speech
+    return _cut(lost[:, None], round(STRETCH_MS / model.config.learner.step_ms))[:, :, 0]
+
+
 def stretch_s(model: "PrimedModel") -> float:
     """Return the length of a stretch."""
     return float(stretches(model).shape[1] * model.config.learner.step_ms / 1000)
 
 
-def _cut(background: NDArray[np.uint8], steps: int) -> Clips:
+def _cut(background: NDArray[Number], steps: int) -> NDArray[Number]:
     """Cut a bank [T, I] into as many clips of so many steps as it holds; a shorter bank is one clip."""
     whole = max(1, len(background) // steps)
     return background[: whole * steps].reshape(whole, -1, background.shape[1])
@@ -296,9 +308,10 @@ def groups(clips: int, words: int = 1) -> list[slice]:
     return [slice(first, first + group) for first in range(0, clips, group)]
 
 
-def _score(backend: Backend, clips: Sequence[NDArray[np.uint8]], words: int) -> NDArray[np.float64]:
-    """Score clips for so many deployed words and check the scores: [clips, W]."""
-    return _checked(np.concatenate([backend.score(clips[part]) for part in groups(len(clips), words)]).astype(np.float64))
+def _score(backend: Backend, clips: Sequence[NDArray[np.uint8]], words: int, less: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    """Score clips for so many deployed words, less [clips, T], and check the scores: [clips, W]."""
+    found = [backend.score(clips[part], None if less is None else list(less[part])) for part in groups(len(clips), words)]
+    return _checked(np.concatenate(found).astype(np.float64))
 
 
 def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:

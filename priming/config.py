@@ -64,6 +64,7 @@ class PrimeConfig(BaseModel):
     commands_share: float = Field(default=0.3, ge=0, le=1)  # of tasks whose words were all said in isolation
     speeds: Speeds = (1.0, 0.86, 1.16)  # at which the finished model learns from an utterance, as it was said first
     clip_ms: float = Field(default=1760.0, gt=0)  # heard of a clip, up to half a second after it
+    running_speech: float = Field(default=0.8, ge=0)  # of an average scale, taken off a score where somebody surely speaks on; 0 for nothing
     lead_ms: float = Field(default=0.0, ge=0)  # most that is heard before that: each task draws how much, the clip's beginning mirrored
 
     # the outer loop

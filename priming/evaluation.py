@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
 from audio.speed import change_speed
-from hardware.backend import Backend, Shot
+from hardware.backend import Backend, Less, Shot
 from hardware.heard import Heard
 from priming.augmentation import mix_at_snr
 from priming.calibration import Scale, hear_pieces, scale_deployed
@@ -78,6 +78,7 @@ class HeardEpisode:
     episode: Episode
     supports: list[list[NDArray[np.uint8]]]  # spikes [T, I] of the utterances of each word, each at every speed of the model
     queries: list[NDArray[np.uint8]]  # spikes [T, I]
+    less: list[NDArray[np.float32]]  # of each query [T], what running speech takes off its running scores
     labels: NDArray[np.int64]  # [queries] index of the word, -1 where it is not enrolled
 
 
@@ -85,8 +86,9 @@ class _Ears:
     """Encodes clips once each, spikes packed; noisy queries are encoded anew every time."""
 
     def __init__(self, model: PrimedModel) -> None:
-        self._encoder = model.encoder()
+        self._model, self._encoder = model, model.encoder()
         self._heard: dict[str, NDArray[np.uint8]] = {}
+        self._less: dict[str, NDArray[np.float32]] = {}
 
     def __call__(self, utterance: Utterance) -> NDArray[np.uint8]:
         if utterance.noisy is not None:
@@ -94,6 +96,14 @@ class _Ears:
         if utterance.key not in self._heard:
             self._heard[utterance.key] = np.packbits(self._encoder.encode(utterance.samples()), axis=1)
         return np.unpackbits(self._heard[utterance.key], axis=1, count=self._encoder.channels)
+
+    def less(self, utterance: Utterance, steps: int) -> NDArray[np.float32]:
+        """Return what running speech takes off the running scores of a query of so many steps: [T]."""
+        if utterance.key not in self._less:
+            stream = self._model.listens_for_running_speech()
+            found = np.zeros(steps, np.float32) if stream is None else stream.push(utterance.samples(), steps)
+            self._less[utterance.key] = np.float32(self._model.config.running_speech) * found
+        return self._less[utterance.key]
 
 
 def _in_noise(clip: Clip, noise: list[NDArray[np.float32]], snr_db: float, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -117,19 +127,20 @@ def enrol(model: PrimedModel, backend: Backend, shots: Sequence[Shot], heard: Se
     return EnrolledWord(shots, scale_deployed(backend, model, heard)[0])
 
 
-def episode_scores(backend: Backend, words: Sequence[EnrolledWord], queries: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+def episode_scores(backend: Backend, words: Sequence[EnrolledWord], queries: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float64]:
     """Score the queries of an episode as listening would.
 
     Args:
         backend: with the primed model loaded.
         words: enrolled words.
         queries: spikes [T, I] of each query.
+        less: of each [T], what running speech takes off its running scores.
 
     Returns:
         [queries, words] normalised scores.
     """
     backend.deploy([word.shots for word in words])
-    raw = backend.score(queries).astype(np.float64)
+    raw = backend.score(queries, less).astype(np.float64)
     return (raw - [word.calibration.offset for word in words]) / [word.calibration.scale for word in words]
 
 
@@ -179,7 +190,9 @@ def heard_episodes(model: PrimedModel, config: EvaluationConfig) -> Iterator[Hea
     ears, speeds = _Ears(model), model.config.speeds
     for sounding in sounding_episodes(config):
         supports = [[ears(heard) for utterance in shots for heard in utterance.at_speeds(speeds)] for shots in sounding.supports]
-        yield HeardEpisode(sounding.episode, supports, [ears(utterance) for utterance in sounding.queries], sounding.labels)
+        queries = [ears(utterance) for utterance in sounding.queries]
+        less = [ears.less(utterance, len(query)) for utterance, query in zip(sounding.queries, queries, strict=True)]
+        yield HeardEpisode(sounding.episode, supports, queries, less, sounding.labels)
 
 
 def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, progress: Callable[[int, int], None] | None = None) -> Summary:
@@ -208,7 +221,7 @@ def evaluate(model: PrimedModel, backend: Backend, config: EvaluationConfig, pro
             if key not in enrolled:
                 enrolled[key] = enrol(model, backend, [backend.learn(spikes) for spikes in supports], background)
             words.append(enrolled[key])
-        scores.append(episode_scores(backend, words, heard.queries))
+        scores.append(episode_scores(backend, words, heard.queries, heard.less))
         labels.append(heard.labels)
         if progress:
             progress(number, config.episodes)

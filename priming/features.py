@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from priming.errors import DataError
 from priming.gate import PrimingData, admit
 
 CHUNK = 256  # clips of a chunk
+Number = TypeVar("Number", np.uint8, np.float32)
 
 
 class FeatureConfig(BaseModel):
@@ -90,10 +91,10 @@ def joined_features(parts: Sequence[Features]) -> Features:
     return Features([clip for part in parts for clip in part.clips], [chunk for part in parts for chunk in part.chunks], channels.pop())
 
 
-def last_steps(spikes: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
+def last_steps(heard: NDArray[Number], steps: int) -> NDArray[Number]:
     """Keep the last steps; a shorter clip begins with its first step, which is background, repeated."""
-    missing = steps - len(spikes)
-    return np.concatenate([np.repeat(spikes[:1], missing, axis=0), spikes]) if missing > 0 else spikes[-steps:]
+    missing = steps - len(heard)
+    return np.concatenate([np.repeat(heard[:1], missing, axis=0), heard]) if missing > 0 else heard[-steps:]
 
 
 def fingerprint(parts: Any) -> str:

@@ -45,7 +45,7 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
     if config.whitening and workspace.background is not None and METRIC in weights and not white:
         usual = covariance(loop.learner, weights, workspace.background.features, config.copies)
         weights[METRIC] = whitened(weights[METRIC], usual, config.whitening)
-    levels = None if loop.learner.theta == "weights" else average_levels(loop.learner, weights, workspace.features, background)
+    levels = None if loop.learner.theta == "weights" else average_levels(loop.learner, weights, workspace.features, background.spikes)
     clips = workspace.data.words
     provenance: dict[str, Any] = {
         "configuration": config.model_dump(mode="json", exclude={"data", "out", "cache"}),
@@ -66,8 +66,9 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         learner=loop.learner,
         speeds=config.speeds,
         levels=levels,
+        running_speech=0.0 if levels is None else config.running_speech * (levels[1] - levels[0]),
         provenance=provenance,
     )
-    save_model(config.out, model, weights, workspace.encoder.constants, background)  # type: ignore[attr-defined]
+    save_model(config.out, model, weights, workspace.encoder.constants, *background)  # type: ignore[attr-defined]
     say(f"wrote {config.out}")
     return config.out

@@ -1,7 +1,8 @@
 """A primed model: one safetensors file that holds everything a device needs, with its whole configuration in the header.
 
-Tensors: `weight.*` of the learner, `encoder.*` constants of the encoder, and `background`, the encoder's spikes on the built-in background bank
-(`priming.packing`), against which every enrolled word is calibrated. The header's `sayonce` entry is the JSON of `ModelConfig`.
+Tensors: `weight.*` of the learner, `encoder.*` constants of the encoder, `background`, the encoder's spikes on the built-in background bank
+(`priming.packing`), against which every enrolled word is calibrated, and `running_speech`, the evidence in it that somebody speaks on
+(`audio.running_speech`), in steps of 1/255. The header's `sayonce` entry is the JSON of `ModelConfig`.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from audio.encoder import EncoderConfig, SpikeEncoder, build_encoder
 from audio.errors import AudioError
@@ -26,8 +27,11 @@ from snn.config import LearnerConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from audio.running_speech import RunningSpeech
+
 BUILT_IN = Path(__file__).parent / "models"
 DEFAULT_MODEL = "embedding"
+EVIDENCE_STEPS = 255  # in which the file holds evidence of running speech
 ALIASES = {"embedding-alif": "embedding"}  # the model with the cell of the literature, which NEST has too: today the default itself
 
 
@@ -67,6 +71,7 @@ class ModelConfig(BaseModel):
     learner: LearnerConfig
     speeds: Speeds = (1.0,)  # at which an utterance is learnt from, as it was said first (`audio.speed`)
     levels: tuple[float, float] | None = None  # raw scores that are 0 and 1 for words on average (`priming.calibration`)
+    running_speech: float = Field(default=0.0, ge=0)  # raw score that is taken off where somebody surely speaks on (`audio.running_speech`)
     provenance: dict[str, Any]  # how it was primed: command, seed, corpora, steps, validation figures
 
 
@@ -79,6 +84,7 @@ class PrimedModel:
     encoder_constants: Mapping[str, NDArray[np.float32]]
     background: NDArray[np.uint8]  # [T, I] spikes of the background bank
     sha256: str  # of the file
+    running_speech: NDArray[np.float32] | None = None  # [T] evidence in the bank; None in a model that takes nothing off
 
     @property
     def name(self) -> str:
@@ -88,6 +94,12 @@ class PrimedModel:
     def encoder(self) -> SpikeEncoder:
         """Build the model's spike encoder."""
         return build_encoder(self.config.encoder, self.encoder_constants)
+
+    def listens_for_running_speech(self) -> "RunningSpeech | None":
+        """Start a stream of what is taken off running scores, in [0, 1] of `config.running_speech`; None where nothing is."""
+        from audio.running_speech import RunningSpeech
+
+        return RunningSpeech(self.config.learner.step_ms) if self.config.running_speech else None
 
 
 def built_in_models() -> list[str]:
@@ -101,6 +113,7 @@ def save_model(
     weights: Mapping[str, "Tensor"],
     encoder_constants: Mapping[str, NDArray[np.float32]],
     background: NDArray[np.uint8],
+    running_speech: NDArray[np.float32] | None = None,
 ) -> None:
     """Write a primed model; an older file of that name stays whole until the new one is.
 
@@ -110,12 +123,15 @@ def save_model(
         weights: of the learner.
         encoder_constants: of the encoder.
         background: [T, I] spikes of the background bank.
+        running_speech: [T] evidence of running speech in it, which a model that takes something off for it needs.
     """
     from safetensors.numpy import save
 
     tensors: dict[str, NDArray[Any]] = {f"weight.{name}": tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in weights.items()}
     tensors |= {f"encoder.{name}": np.ascontiguousarray(array) for name, array in encoder_constants.items()}
     tensors["background"] = pack_spikes(background)
+    if running_speech is not None:
+        tensors["running_speech"] = np.round(running_speech * EVIDENCE_STEPS).astype(np.uint8)
     write_atomically(path, save(tensors, metadata={"sayonce": config.model_dump_json()}))
 
 
@@ -163,9 +179,10 @@ def load_model(name_or_path: str | Path | None = None, *, check_shapes: bool = T
         background = unpack_spikes(tensors["background"])
         if background.shape[1] != config.learner.inputs or not len(background):
             raise ValueError("the bank is empty or of another encoder")
+        running_speech = _running_speech(config, tensors, len(background))
     except ValueError as error:
         raise ModelError(f"{path} does not hold the background bank that its configuration describes: copy it again or prime a new one") from error
-    model = PrimedModel(config, weights, groups["encoder"], background, hashlib.sha256(content).hexdigest())
+    model = PrimedModel(config, weights, groups["encoder"], background, hashlib.sha256(content).hexdigest(), running_speech)
     try:
         encoder = model.encoder()
     except AudioError as error:
@@ -173,6 +190,20 @@ def load_model(name_or_path: str | Path | None = None, *, check_shapes: bool = T
     if (encoder.channels, encoder.step_ms) != (config.learner.inputs, config.learner.step_ms):
         raise ModelError(f"{path}: its encoder and its network do not fit each other; copy it again or prime a new one")
     return model
+
+
+def _running_speech(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], steps: int) -> NDArray[np.float32] | None:
+    """Return the evidence in the bank, or None where the model takes nothing off.
+
+    Raises:
+        ValueError: it is missing or of another bank.
+    """
+    if not config.running_speech:
+        return None
+    held = tensors.get("running_speech")
+    if held is None or held.dtype != np.uint8 or held.shape != (steps,):
+        raise ValueError("evidence of running speech is missing or of another bank")
+    return held.astype(np.float32) / np.float32(EVIDENCE_STEPS)
 
 
 def _check_shapes(path: Path, learner: LearnerConfig, weights: Mapping[str, "Tensor"]) -> None:

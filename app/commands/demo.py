@@ -44,7 +44,7 @@ class _Recorder:
 def run(out: str, data: str | None, model: str | None, backend: str) -> None:
     """Enroll from one utterance, listen to a stream, print and draw what happened."""
     from app import demo_figure, demo_material, terminal
-    from app.engine import normalise, open_engine
+    from app.engine import open_engine
     from app.enrolment import describe, judge
     from app.live import Listener
     from app.store import now
@@ -64,12 +64,15 @@ def run(out: str, data: str | None, model: str | None, backend: str) -> None:
     recorder = _Recorder(engine.backend)
     listener = Listener([word], engine=dataclasses.replace(engine, backend=recorder))
     terminal.out.print(f"learnt “{material.word}” from one utterance of {info.duration_s:.2f} s; listening to other voices\n")
-    blocks = (material.stream[k : k + BLOCK] for k in range(0, len(material.stream), BLOCK))
-    detections = list(listener.listen(blocks))
+    detections, heard = [], []
+    for k in range(0, len(material.stream), BLOCK):
+        detections += listener.push(material.stream[k : k + BLOCK])
+        heard.append(listener.block_scores[:, 0])
+    detections += listener.end()
+    scores = np.concatenate([*heard, listener.block_scores[:, 0]])
     _report(material, detections)
     path = folder / "demo.png"
     listening = recorder.whole()
-    scores = normalise(listening.scores[:, None], [word])[:, 0]
     record = demo_figure.Record(material.word, engine.step_s, learning, listening, scores, info.calibration.threshold, material.truth, detections)
     demo_figure.draw(record, path)
     terminal.out.print(f"figure: {path}   ({time.monotonic() - began:.1f} s)", style="bright_black", markup=False, soft_wrap=True)

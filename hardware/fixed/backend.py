@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
+from hardware.backend import BackendError, Capabilities, Less, Shot, Trace, check_scheme, taken_off
 from hardware.fixed import eprop
 from hardware.fixed.arithmetic import LARGEST, SMALLEST, multiply_nearest, to_fixed, to_float
 from hardware.fixed.cells import cell_named
@@ -203,7 +203,7 @@ class FixedBackend:
                 z[t] = self._state.z[0, 0]
         return Trace(spikes, z, np.zeros(z.shape, np.float32), scores)
 
-    def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
         """Score whole clips, each heard from rest; see `Backend.score`."""
         self._loaded()
         out = np.zeros((len(clips), len(self._compared)), np.float32)
@@ -212,6 +212,7 @@ class FixedBackend:
             self._start(streams=len(index))
             x_all = self._checked(np.stack([clips[k] for k in index], 1))  # [T, Q, I]
             if self._compared.size and length:
-                out[index] = np.max([self._step(x) for x in x_all], axis=0)
+                running = np.stack([self._step(x) for x in x_all])  # [T, Q, W]
+                out[index] = (running - taken_off(less, index)[:, :, None]).max(0)
         self.reset()
         return out

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
+from hardware.backend import BackendError, Capabilities, Less, Shot, Trace, check_scheme, taken_off
 from hardware.nest.eprop import Update, update
 from hardware.nest.network import Block, Floats, Spikes, SpikingNetwork, State
 from hardware.nest.simulator import simulators
@@ -203,7 +203,7 @@ class NestBackend(TorchBackend):
         return Trace(spikes, z[:, 0], np.zeros(z[:, 0].shape, np.float32), scores[:, 0])
 
     @torch.no_grad()
-    def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
         """Score whole clips, each heard from rest; see `Backend.score`."""
         self._loaded()
         out = np.zeros((len(clips), len(self._words)), np.float32)
@@ -217,6 +217,7 @@ class NestBackend(TorchBackend):
             rasters, _ = self._running.run([clips[k] for k in index])
             both = [self._divide(clips[k], raster, self._running.rest.z) for k, raster in zip(index, rasters, strict=True)]
             heard, z = torch.stack([h for h, _ in both], 1), torch.stack([fired for _, fired in both], 2)  # [T, Q, H], [T, W, Q, N]
-            out[index] = torch.stack([self._score(*step) for step in zip(heard, z, strict=True)]).amax(0).T.numpy()
+            running = torch.stack([self._score(*step) for step in zip(heard, z, strict=True)])  # [T, W, Q]
+            out[index] = (running - torch.from_numpy(taken_off(less, index))[:, None]).amax(0).T.numpy()
         self.reset()
         return out

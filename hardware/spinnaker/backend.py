@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hardware.backend import BackendError, Capabilities, Shot, Trace, check_scheme
+from hardware.backend import BackendError, Capabilities, Less, Shot, Trace, check_scheme, taken_off
 from hardware.fixed.readout import HostReadout
 from hardware.numpy_cells import Floats
 from hardware.spinnaker import replay
@@ -137,7 +137,7 @@ class ChipInTheLoop:
             self._before = {"sent": x, "features": emitted[FEATURES][t]}
         return out, networks
 
-    def score(self, clips: Sequence[Spikes]) -> NDArray[np.float32]:
+    def score(self, clips: Sequence[Spikes], less: Less = None) -> NDArray[np.float32]:
         """Score whole clips, each heard from rest; see `Backend.score`."""
         self._loaded()
         out = np.zeros((len(clips), len(self._compared)), np.float32)
@@ -145,7 +145,7 @@ class ChipInTheLoop:
             self.reset()
             scores = self._process(np.concatenate([clip, np.zeros_like(clip[:1])]))[0]  # its last step is answered one tick later
             if len(clip):
-                out[number] = scores[1:].max(0, initial=-np.inf)
+                out[number] = (scores[1:] - taken_off(less, [number])).max(0)
         self.reset()
         return out
 

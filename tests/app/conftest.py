@@ -142,18 +142,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, stream_sound: NDArray[n
     import torch
 
     from audio.encoder import build_encoder, fit_embedding_encoder
+    from audio.running_speech import evidence
     from priming.model import ModelConfig, save_model
     from snn.config import LearnerConfig
     from snn.initialise import initial_weights
 
     config, constants = fit_embedding_encoder([stream_sound], seed=0)
-    spikes = build_encoder(config, constants).encode(stream_sound[: 16_000 * 5])  # ends before "connect" is said
+    heard = stream_sound[: 16_000 * 5]  # ends before "connect" is said
+    spikes = build_encoder(config, constants).encode(heard)
     learner = LearnerConfig(inputs=spikes.shape[1], step_ms=config.step_ms, features=(16,), neurons=8, lsg_neurons=8, projection=96)
     decoder = torch.from_numpy(build_encoder(config, constants).decoder())
     weights = initial_weights(learner, torch.from_numpy(spikes.mean(0).astype(np.float32)), seed=0, decoder=decoder)
     weights |= {name: weights[name] - 2 for name in ("log_rate_in", "log_rate_rec")}  # what learns more at once is refused as unsafe
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
-    save_model(path, ModelConfig(name="tiny", encoder=config, learner=learner, provenance={}), weights, constants, spikes)
+    about = ModelConfig(name="tiny", encoder=config, learner=learner, running_speech=0.02, provenance={})
+    save_model(path, about, weights, constants, spikes, evidence(heard, len(spikes), config.step_ms))
     return path
 
 
@@ -204,7 +207,12 @@ class CountingBackend:
 @pytest.fixture
 def tone_engine() -> Callable[..., Any]:
     """Make an engine whose answers are known."""
-    return lambda sha256=SHA: Engine("embedding", SimpleNamespace(sha256=sha256, name="embedding"), CountingBackend(), ToneEncoder())  # type: ignore[arg-type]
+
+    def engine(sha256: str = SHA) -> Engine:
+        model = SimpleNamespace(sha256=sha256, name="embedding", listens_for_running_speech=lambda: None)
+        return Engine("embedding", model, CountingBackend(), ToneEncoder())  # type: ignore[arg-type]
+
+    return engine
 
 
 @pytest.fixture(scope="session")

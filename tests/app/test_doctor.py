@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import app.doctor as module
 import audio.microphone
 import audio.speech_embedding
+import audio.speech_probability
 import priming.model
 from app.doctor import Finding, Verdict
 from app.store import StoredWord, WordStore
@@ -21,6 +22,7 @@ from audio.microphone import InputDevice
 from priming.model import load_model
 
 Cli = Callable[..., tuple[int, str, str]]
+NETWORKS = (audio.speech_embedding, audio.speech_probability)
 DEVICE = InputDevice(0, "built-in", 48_000, 1, True)
 
 
@@ -30,11 +32,13 @@ def microphone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def embedding() -> Iterator[None]:
-    """The session is kept for the process; a test that replaces the file must not see the last one's."""
-    audio.speech_embedding.open_session.cache_clear()
+def networks() -> Iterator[None]:
+    """Sessions are kept for the process; a test that replaces a file must not see the last one's."""
+    for network in NETWORKS:
+        network.open_session.cache_clear()
     yield
-    audio.speech_embedding.open_session.cache_clear()
+    for network in NETWORKS:
+        network.open_session.cache_clear()
 
 
 def all_of(check: Iterator[Finding]) -> dict[str, Finding]:
@@ -45,7 +49,7 @@ def test_a_machine_that_is_well(cli: Cli) -> None:
     status, out, err = cli("doctor", "--json")
     found = {entry["check"]: entry for entry in json.loads(out)}
     assert (status, err) == (0, "")
-    names = ("Python", "libraries", "speech embedding", "microphone", "model embedding", "model mel", "words", "disk", "speed")
+    names = ("Python", "libraries", "speech embedding", "voice detector", "microphone", "model embedding", "model mel", "words", "disk", "speed")
     assert all(found[name]["verdict"] == "ok" for name in names if name != "speed")
     assert found["speed"]["verdict"] in ("ok", "warning", "broken")  # of this machine, right now
     assert set(names) <= set(found)
@@ -91,14 +95,17 @@ def test_missing_and_broken_libraries_are_named_each(monkeypatch: pytest.MonkeyP
     assert "wyoming" not in found["libraries"].detail
 
 
-def test_another_embedding_and_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("network", "name"), [(audio.speech_embedding, "speech embedding"), (audio.speech_probability, "voice detector")])
+def test_another_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, network: ModuleType, name: str) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(b"no network")
-    monkeypatch.setattr(audio.speech_embedding, "find_model", lambda: other)
-    (found,) = module._embedding()
-    assert found.verdict is Verdict.BROKEN
-    assert "is not the speech embedding" in found.detail
-    assert found.remedy.startswith("reinstall it with: pip install")
+    monkeypatch.setattr(network, "find_model", lambda: other)
+    network.open_session.cache_clear()
+    found = {finding.check: finding for finding in module._networks()}
+    assert found.keys() == {"speech embedding", "voice detector"}
+    assert [check for check, finding in found.items() if finding.verdict is Verdict.BROKEN] == [name]
+    assert f"is not the {name}" in found[name].detail
+    assert found[name].remedy.startswith("reinstall it with: pip install")
 
 
 @pytest.mark.parametrize(

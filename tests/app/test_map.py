@@ -27,7 +27,14 @@ def board_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     learner = model.config.learner.model_copy(update={"cell": "board"})
     weights = initial_weights(learner, torch.from_numpy(model.background.mean(0)).float(), seed=0)
     path = tmp_path_factory.mktemp("models") / "tiny-board.safetensors"
-    save_model(path, model.config.model_copy(update={"name": "tiny-board", "learner": learner}), weights, model.encoder_constants, model.background)
+    save_model(
+        path,
+        model.config.model_copy(update={"name": "tiny-board", "learner": learner}),
+        weights,
+        model.encoder_constants,
+        model.background,
+        model.running_speech,
+    )
     return path
 
 

@@ -42,7 +42,7 @@ def words(engine: Engine, enrolled_sound: NDArray[np.float32], stream_sound: NDA
     for word, sound in sounds.items():
         utterance = judge(sound, word)
         stored.append(describe(engine, word, [(engine.learn(utterance.speech), utterance.about)], created=now()))
-    scores = listen_scores(engine, stored, encode(engine.encoder, [Scene(stream_sound, (), 0.0)]))
+    scores = listen_scores(engine, stored, encode(engine.model, [Scene(stream_sound, (), 0.0)]))
     levels = np.quantile(scores[25:].astype(np.float64), (0.9, 0.8), axis=0).diagonal()
     kept = []
     for word_, level in zip(stored, levels.tolist(), strict=True):
@@ -63,7 +63,7 @@ def test_the_scores_and_decisions_are_those_of_a_live_session_bit_for_bit(
         latest.append(listener.scores)
     ended = [(d.word, d.score, listener.time_s) for d in listener.flush()]
     cuts = np.sort(np.random.default_rng(0).integers(0, len(whole), 9))  # scenes of any length
-    spikes = encode(engine.encoder, [Scene(piece, (), 0.0) for piece in np.split(whole, cuts)])
+    spikes = encode(engine.model, [Scene(piece, (), 0.0) for piece in np.split(whole, cuts)])
     scores = listen_scores(engine, words, spikes)
     assert steps_delivered(engine.encoder) == 2
     assert np.array_equal(scores[1::2], np.stack(latest))
@@ -106,7 +106,7 @@ def test_a_word_is_told_when_the_encoder_delivers(new_word: Callable[..., Stored
 def test_the_truth_moves_with_its_scene(engine: Engine) -> None:
     quiet = np.full(SAMPLE_RATE // 2, 1e-4, np.float32)
     scenes = [Scene(quiet, (Occurrence("a", "x", 0.1, 0.2, True),), 0.5), Scene(quiet, (Occurrence("b", "y", 0.3, 0.4, False),), 0.25)]
-    spikes = encode(engine.encoder, scenes)
+    spikes = encode(engine.model, scenes)
     assert [(said.word, said.start_s, said.end_s) for said in spikes.truth] == [("a", 0.1, 0.2), ("b", 0.8, 0.9)]
     assert (spikes.seconds, spikes.background_s, spikes.steps) == (1.0, 0.75, 24)
 

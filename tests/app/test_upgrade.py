@@ -20,7 +20,7 @@ def later_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     model = load_model(tiny_model)
     weights = {**model.weights, "w_in": model.weights["w_in"] * 1.01}
     path = tmp_path_factory.mktemp("models") / "later.safetensors"
-    save_model(path, model.config, weights, model.encoder_constants, model.background)
+    save_model(path, model.config, weights, model.encoder_constants, model.background, model.running_speech)
     return path
 
 
@@ -30,7 +30,7 @@ def other_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
     model = load_model(tiny_model)
     constants = {**model.encoder_constants, "mean": model.encoder_constants["mean"] + np.float32(0.1)}
     path = tmp_path_factory.mktemp("models") / "other.safetensors"
-    save_model(path, model.config, model.weights, constants, model.background)
+    save_model(path, model.config, model.weights, constants, model.background, model.running_speech)
     return path
 
 
@@ -82,7 +82,7 @@ def test_an_upgraded_word_goes_on_with_the_speeds_that_it_was_heard_at(cli: Cli,
     """A word of a model that heard one speed, moved to one that hears three: what is added to it is heard at one as well."""
     model, faster = load_model(tiny_model), tmp_path / "faster.safetensors"
     config = model.config.model_copy(update={"speeds": (1.0, 0.86, 1.16)})
-    save_model(faster, config, model.weights, model.encoder_constants, model.background)
+    save_model(faster, config, model.weights, model.encoder_constants, model.background, model.running_speech)
     rate = ("--false-accepts-per-hour", "20")
     for word, first in (("connect", tiny_model), ("apart", faster)):
         assert cli("enroll", word, "--from", RECORDING, "--model", first, *rate)[0] == 0

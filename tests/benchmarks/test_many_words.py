@@ -29,7 +29,7 @@ many_words = benchmark("many_words")
 false_accepts = benchmark("false_accepts")
 
 SPEAKERS = {"lamp": "anna", "door": "ben"}  # who said what the words were learnt from
-BACKGROUND = Spikes((), 1, (Occurrence("lamp", "carl", 50.0, 50.5, False),), 1800.0, 1800.0)
+BACKGROUND = Spikes((), (), 1, (Occurrence("lamp", "carl", 50.0, 50.5, False),), 1800.0, 1800.0)
 
 
 def said(word: str, speaker: str, start_s: float) -> Occurrence:

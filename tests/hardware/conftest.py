@@ -41,6 +41,12 @@ def hear(steps: int, seed: int, inputs: int = 12) -> NDArray[np.uint8]:
     return (np.random.default_rng(seed).random((steps, inputs)) < 0.3).astype(np.uint8)
 
 
+def lose(clips: list[NDArray[np.uint8]], seed: int = 0) -> list[NDArray[np.float32]]:
+    """What is taken off the running scores of clips: now nothing, now more than scores differ by."""
+    rng = np.random.default_rng(seed)
+    return [(0.5 * rng.random(len(clip)) * (rng.random(len(clip)) < 0.7)).astype(np.float32) for clip in clips]
+
+
 SETTINGS: list[dict[str, Any]] = [
     {"cell": "adlif"},
     {"cell": "board", "features": (10, 6)},
@@ -70,6 +76,11 @@ def load(primed: Primed) -> TorchBackend:
     backend = TorchBackend()
     backend.load(*primed)
     return backend
+
+
+@pytest.fixture(scope="session")
+def make_less() -> Callable[..., list[NDArray[np.float32]]]:
+    return lose
 
 
 @pytest.fixture(params=SETTINGS, ids=str, name="settings")

@@ -24,6 +24,7 @@ from snn.populations import cell_params
 Primed = tuple[LearnerConfig, dict[str, Tensor]]
 MakePrimed = Callable[..., Primed]
 MakeSpikes = Callable[..., NDArray[np.uint8]]
+MakeLess = Callable[..., list[NDArray[np.float32]]]
 ROUNDING = 2e-6
 
 
@@ -34,7 +35,7 @@ def both(primed: Primed) -> tuple[TorchBackend, NumpyBackend]:
     return backends
 
 
-def test_every_cell_scores_as_in_torch(make_primed: MakePrimed, make_spikes: MakeSpikes, settings: dict[str, Any]) -> None:
+def test_every_cell_scores_as_in_torch(make_primed: MakePrimed, make_spikes: MakeSpikes, make_less: MakeLess, settings: dict[str, Any]) -> None:
     reference, backend = both(make_primed(2, **settings))
     shots = [reference.learn(make_spikes(24, seed)) for seed in range(3)]
     for each in (reference, backend):
@@ -45,6 +46,8 @@ def test_every_cell_scores_as_in_torch(make_primed: MakePrimed, make_spikes: Mak
     np.testing.assert_allclose(backend.process(stream), expected, rtol=0, atol=ROUNDING)
     clips = [make_spikes(30, 8), make_spikes(0, 9), make_spikes(12, 10)]
     np.testing.assert_allclose(backend.score(clips), reference.score(clips), rtol=0, atol=ROUNDING)
+    less = make_less(clips)
+    np.testing.assert_allclose(backend.score(clips, less), reference.score(clips, less), rtol=0, atol=ROUNDING)
 
 
 def test_a_rate_of_its_own_for_every_synapse(make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:

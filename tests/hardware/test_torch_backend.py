@@ -22,6 +22,7 @@ Primed = tuple[LearnerConfig, dict[str, Tensor]]
 MakePrimed = Callable[..., Primed]
 Spikes = NDArray[np.uint8]
 MakeSpikes = Callable[..., Spikes]
+MakeLess = Callable[..., list[NDArray[np.float32]]]
 Listen = Callable[..., Tensor]
 LearnBatched = Callable[..., tuple[Learnt, Learning | None]]
 Load = Callable[[Primed], TorchBackend]
@@ -184,6 +185,19 @@ def test_scores_of_clips_of_any_length(loaded: TorchBackend, make_spikes: MakeSp
     first = loaded.process(clips[0])  # left at rest
     loaded.reset()
     np.testing.assert_array_equal(first, loaded.process(clips[0]))
+
+
+def test_what_is_taken_off_is_taken_off_every_step(loaded: TorchBackend, make_spikes: MakeSpikes, make_less: MakeLess) -> None:
+    clips = [make_spikes(steps, steps) for steps in (12, 1, 20, 12)]
+    less = make_less(clips)
+    scores = loaded.score(clips, less)
+    assert np.abs(scores - loaded.score(clips)).max() > 0.05
+    for clip, lost, found in zip(clips, less, scores, strict=True):
+        loaded.reset()
+        np.testing.assert_allclose(found, (loaded.process(clip) - lost[:, None]).max(0), rtol=0, atol=2e-5)
+    alike = [0, 3]  # clips of one length are heard together
+    heard = loaded.hear(np.stack([clips[k] for k in alike]))
+    np.testing.assert_array_equal(loaded.score_heard(heard, np.stack([less[k] for k in alike])), scores[alike])
 
 
 def test_a_traced_stream_is_the_stream(loaded: TorchBackend, make_spikes: MakeSpikes) -> None:

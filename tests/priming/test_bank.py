@@ -48,8 +48,18 @@ def only_file(folder: Path) -> Path:
     return path
 
 
-def test_every_word_is_calibrated_as_without_the_bank(model: PrimedModel, backend: TorchBackend, words: list[list[Shot]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_every_word_is_calibrated_as_without_the_bank(
+    model: PrimedModel, backend: TorchBackend, words: list[list[Shot]], weight: float, tmp_path: Path
+) -> None:
     assert isinstance(backend, HearsOnce)
+    if weight:
+        spoken = np.random.default_rng(1).random(len(model.background)).astype(np.float32)
+        config = model.config.model_copy(update={"running_speech": weight})
+        plain, model = model, dataclasses.replace(model, config=config, running_speech=spoken)
+        lower = stretch_maxima(backend, model, words[0]) - stretch_maxima(backend, plain, words[0])
+        assert (-weight <= lower).all()
+        assert (lower < 0).all()
     expected = [calibrate(backend, model, shots) for shots in words]
     assert expected[0] != expected[1]
     for _ in ("computed", "kept by an earlier program"):

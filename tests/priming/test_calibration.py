@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from audio.encoder import MelEncoderConfig
-from hardware.backend import Backend, Shot
+from hardware.backend import Backend, Less, Shot
 from priming.calibration import (
     DEFAULT_PER_HOUR,
     PIECES,
@@ -44,7 +44,7 @@ class Counting:
         self.deployed = list(words)
         self._words = len(words)
 
-    def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
         self.lengths += [len(clip) for clip in clips]
         count = np.array([clip.sum() for clip in clips], np.float32)
         return np.stack([count, 2 * count - 7, 0 * count, np.nan * count], 1)[:, : self._words]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from audio.running_speech import evidence
 from hardware.torch_backend import TorchBackend
 from priming import evaluation
 from priming.calibration import calibrate
@@ -28,6 +29,7 @@ def test_the_figures_are_those_of_enrolling_and_scoring_by_hand(toy_model: Prime
     encoder, backend = toy_model.encoder(), TorchBackend()
     backend.load(toy_model.config.learner, toy_model.weights)
     (episode,) = draw_episodes(role_clips(one.data, "test"), 2, 2, 1, 8)
+    assert toy_model.config.running_speech > 0
     columns = []
     for support in episode.support:
         shots = [backend.learn(encoder.encode(heard)) for clip in support for heard in hearings(load(clip), toy_model.config.speeds)]
@@ -36,7 +38,10 @@ def test_the_figures_are_those_of_enrolling_and_scoring_by_hand(toy_model: Prime
         raw = []
         for clip, _ in episode.queries:
             backend.reset()
-            raw.append(backend.process(encoder.encode(hearing(load(clip)))).max())
+            sound = hearing(load(clip))
+            spikes = encoder.encode(sound)
+            lost = toy_model.config.running_speech * evidence(sound, len(spikes), encoder.step_ms)
+            raw.append((backend.process(spikes)[:, 0] - lost).max())
         columns.append([calibration.normalise(float(score)) for score in raw])
     labels = [label for _, label in episode.queries]
     expected = summarise([np.array(columns).T], [labels])

@@ -63,6 +63,24 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path, seed: int, steps: int
     assert (found.encoder().name, found.encoder().channels) == ("mel", INPUTS)
 
 
+def test_running_speech_is_kept_in_255_steps_and_must_be_of_the_bank(tmp_path: Path) -> None:
+    weights, constants, background = parts(steps=90)
+    spoken = np.random.default_rng(0).random(90).astype(np.float32)
+    config, path = CONFIG.model_copy(update={"running_speech": 0.05}), tmp_path / "m.safetensors"
+    save_model(path, config, weights, constants, background, spoken)
+    found = load_model(path)
+    assert found.running_speech is not None
+    np.testing.assert_allclose(found.running_speech, spoken, atol=0.5 / 255 + 1e-6)
+    assert found.listens_for_running_speech() is not None
+    save_model(path, CONFIG, weights, constants, background)
+    plain = load_model(path)
+    assert (plain.running_speech, plain.listens_for_running_speech()) == (None, None)
+    for foreign in (None, spoken[:-1]):
+        save_model(path, config, weights, constants, background, foreign)
+        with pytest.raises(ModelError, match="does not hold the background bank"):
+            load_model(path)
+
+
 def test_built_in_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BUILT_IN", tmp_path)
     for name in ("mel", "embedding"):

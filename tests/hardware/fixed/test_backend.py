@@ -22,6 +22,7 @@ from snn.config import LearnerConfig
 Primed = tuple[LearnerConfig, dict[str, Tensor]]
 MakePrimed = Callable[..., Primed]
 MakeSpikes = Callable[..., NDArray[np.uint8]]
+MakeLess = Callable[..., list[NDArray[np.float32]]]
 
 CELLS = ("lif", "alif", "adlif", "board")
 
@@ -120,6 +121,13 @@ def test_how_a_stream_is_cut_changes_no_bit(three: FixedBackend, make_spikes: Ma
     pieces = [three.process(stream[first:last]) for first, last in pairwise(edges)]
     assert whole.shape == (30, 3)
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_what_is_taken_off_is_taken_off_every_step(three: FixedBackend, make_spikes: MakeSpikes, make_less: MakeLess) -> None:
+    clips = [make_spikes(steps, steps) for steps in (12, 1, 20, 12)]
+    for clip, lost, found in zip(clips, make_less(clips), three.score(clips, make_less(clips)), strict=True):
+        three.reset()
+        np.testing.assert_allclose(found, (three.process(clip) - lost[:, None]).max(0), rtol=0, atol=1e-6)
 
 
 def test_spikes_do_not_depend_on_what_runs_beside_them(three: FixedBackend, make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:

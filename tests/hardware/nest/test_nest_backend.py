@@ -50,7 +50,9 @@ def assert_same_shot(found: Shot, expected: Shot) -> None:
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_small_networks_learn_and_recognise_as_in_torch(settings: dict[str, Any], make_primed: MakePrimed, make_spikes: MakeSpikes) -> None:
+def test_small_networks_learn_and_recognise_as_in_torch(
+    settings: dict[str, Any], make_primed: MakePrimed, make_spikes: MakeSpikes, make_less: Callable[..., list[NDArray[np.float32]]]
+) -> None:
     torch_backend, nest = both(make_primed(3, **settings))
     shots = []
     for seed in range(3):
@@ -64,6 +66,8 @@ def test_small_networks_learn_and_recognise_as_in_torch(settings: dict[str, Any]
         for backend in (torch_backend, nest):
             backend.deploy(words)
         np.testing.assert_allclose(nest.score(clips), torch_backend.score(clips), rtol=0, atol=SCORE)
+        less = make_less(clips)
+        np.testing.assert_allclose(nest.score(clips, less), torch_backend.score(clips, less), rtol=0, atol=SCORE)
         np.testing.assert_allclose(nest.process(clips[0]), torch_backend.process(clips[0]), rtol=0, atol=SCORE)
 
 

@@ -53,7 +53,12 @@ def fine(primed: Primed) -> Primed:
 @pytest.mark.parametrize("settings_", NETWORKS, ids=str)
 @pytest.mark.parametrize("fit", [lambda primed: primed, fine], ids=["coarse", "fine"])
 def test_a_float_chip_gives_what_the_emulator_gives(
-    make_primed: MakePrimed, make_spikes: MakeSpikes, load: Load, settings_: dict[str, Any], fit: Callable[[Primed], Primed]
+    make_primed: MakePrimed,
+    make_spikes: MakeSpikes,
+    make_less: Callable[..., list[NDArray[np.float32]]],
+    load: Load,
+    settings_: dict[str, Any],
+    fit: Callable[[Primed], Primed],
 ) -> None:
     primed = fit(make_primed(1, cell="board", **settings_))
     reference, backend = load(primed), looped(ReferenceChip(), primed)
@@ -76,6 +81,8 @@ def test_a_float_chip_gives_what_the_emulator_gives(
     backend.deploy(words)
     queries = [make_spikes(30, 5), make_spikes(30, 6), make_spikes(9, 7)]
     np.testing.assert_allclose(backend.score(queries), reference.score(queries), rtol=0, atol=1e-5)
+    less = make_less(queries)
+    np.testing.assert_allclose(backend.score(queries, less), reference.score(queries, less), rtol=0, atol=1e-5)
     late = backend.process(queries[0])
     assert not late[0].any()
     np.testing.assert_allclose(late[1:], reference.process(queries[0])[:-1], rtol=0, atol=1e-5)
