@@ -15,9 +15,9 @@ may be: given :math:`n` stretches whose t sum up to :math:`b`, :math:`|\xi|` has
 
 .. math:: \mathrm{rate}(s) = r_u \left(1 + \frac{t}{b}\right)^{-n} \longrightarrow r_u\, z^{-1/\xi} \quad (n \to \infty,\ b = n |\xi|)
 
-A light tail, :math:`\xi` = -0.05, counts as ten stretches more (the conjugate prior). Words have heavier ones, -0.1 on average, but the bank is denser
-in speech than what is listened to: this prior is what brought the rate of validation words in background to what was aimed at. Of the highest fifth of
-the stretches only the number counts (they are censored): they may say the very word, and then their scores belong to another law.
+A light tail, :math:`\xi` = -0.05, counts as ten stretches more (the conjugate prior). Words have heavier ones, -0.1 on average, but there is more
+speech in the bank than in what is listened to: this prior is what brought the rate of validation words in background to what was aimed at. Of the
+highest fifth of the stretches only the number counts (they are censored): they may say the very word, and then their scores belong to another law.
 """
 
 import numpy as np
