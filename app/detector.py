@@ -1,7 +1,8 @@
 r"""From running scores to words: one detection for each spoken word, with its edges.
 
 The score of a word rises while the word is heard and peaks near its end. A word **fires** when its score has peaked at or over its threshold: when
-it has not risen for 40 ms, or has fallen below the threshold again. Then
+it has not risen for 40 ms, or has fallen below the threshold again. Where no other word is over its own threshold or near it, which could be the one
+that was said, there is nothing to wait for: the word fires 40 ms after it came over its threshold. Then
 
 * among words whose scores peak within 0.3 s of each other one spoken word is meant: the first whose peak is over, unless another exceeds its own
   threshold by more at that time;
@@ -9,7 +10,8 @@ it has not risen for 40 ms, or has fallen below the threshold again. Then
 
 The **edges** come from voice activity. The score of the enrolled utterance itself peaked a known lag after its end, and the utterance had a known
 length; where a stretch of voice ends or begins near the times that follow from them, the word does so too; in running speech, where none does,
-those times are taken as they are. A short gap inside a word (a stop consonant) does not end a stretch.
+those times are taken as they are. A word that is told before its score has peaked is taken to peak as long after it came over its threshold as words
+usually do, and to have ended by now. A short gap inside a word (a stop consonant) does not end a stretch.
 """
 
 import math
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 
 FRAME_S = 0.02  # of voice activity
 HOLD_S = 0.04  # how long a maximum must stand: a word is told as soon as its score has stopped rising
+NEAR = 1.0  # normalised score: a word that is less below its threshold may yet be the one that was said
+RISE_S = 0.12  # from the threshold to the peak of a score: the median of validation words
 RIVAL_S = 0.3  # how close two peaks are one spoken word
 REFRACTORY_S = 1.0
 GAP_FRAMES = 10  # 200 ms: silence of this length and less is inside a word
@@ -38,7 +42,7 @@ class Detection(NamedTuple):
     word: str
     start_s: float  # from the stream's start
     end_s: float
-    score: float  # normalised, at its maximum
+    score: float  # normalised, the largest until it was told
     threshold: float
 
 
@@ -55,6 +59,7 @@ class _Peak(NamedTuple):
     score: float
     time_s: float
     excess: float  # of the score over the word's threshold
+    since_s: float  # when the score came over it
 
 
 class Detector:
@@ -110,11 +115,12 @@ class Detector:
 
     def flush(self) -> list[Detection]:
         """End the stream: what is over its threshold now fires."""
-        return self._settle(list(range(len(self._rules))))
+        return self._settle(list(range(len(self._rules))), self._steps * self._step_s)
 
     def _step(self, scores: list[float], time_s: float) -> list[Detection]:
         """Take in one step: follow every word's score, let those fire whose peak is over."""
         over = []
+        alone = sum(score >= rule.threshold - NEAR for score, rule in zip(scores, self._rules, strict=True)) <= 1
         for w, (score, rule) in enumerate(zip(scores, self._rules, strict=True)):
             peak = self._peaks[w]
             if score < rule.threshold:
@@ -122,15 +128,16 @@ class Detector:
                 over.append(w)
             elif peak is None:
                 if self._armed[w]:
-                    self._peaks[w] = _Peak(score, time_s, score - rule.threshold)
-            elif score > peak.score:
-                self._peaks[w] = _Peak(score, time_s, score - rule.threshold)
-            elif time_s - peak.time_s >= HOLD_S - 1e-9:
-                over.append(w)
-        return self._settle(over)
+                    self._peaks[w] = _Peak(score, time_s, score - rule.threshold, time_s)
+            else:
+                if score > peak.score:
+                    self._peaks[w] = peak = peak._replace(score=score, time_s=time_s, excess=score - rule.threshold)
+                if time_s - (peak.since_s if alone else peak.time_s) >= HOLD_S - 1e-9:
+                    over.append(w)
+        return self._settle(over, time_s)
 
-    def _settle(self, over: Sequence[int]) -> list[Detection]:
-        """Decide which of the words whose peak is over were said."""
+    def _settle(self, over: Sequence[int], now_s: float) -> list[Detection]:
+        """Decide which of the words that need not be waited for any longer were said."""
         said: list[tuple[float, Detection]] = []
         for w in over:
             peak = self._peaks[w]
@@ -145,7 +152,8 @@ class Detector:
             self._last_s = peak.time_s
             self._ready_s[w] = peak.time_s + self._refractory_s
             rule = self._rules[w]
-            said.append((peak.time_s, Detection(rule.word, *self._edges(peak.time_s, rule), peak.score, rule.threshold)))
+            peak_s = peak.time_s if now_s - peak.time_s >= HOLD_S - 1e-9 else max(peak.time_s, peak.since_s + RISE_S)
+            said.append((peak.time_s, Detection(rule.word, *self._edges(peak_s, now_s, rule), peak.score, rule.threshold)))
         return [detection for _, detection in sorted(said)]
 
     def _end(self, w: int) -> None:
@@ -153,12 +161,13 @@ class Detector:
         self._peaks[w] = None
         self._armed[w] = False
 
-    def _edges(self, peak_s: float, rule: Rule) -> tuple[float, float]:
-        """Find the edges of the word whose score peaked at a time."""
-        runs = self._runs_before(peak_s)
-        if runs and runs[-1][1] > peak_s - 1.5 * FRAME_S:
+    def _edges(self, peak_s: float, now_s: float, rule: Rule) -> tuple[float, float]:
+        """Find the edges of the word whose score peaks at a time, from what was heard up to now."""
+        heard_s = min(peak_s, now_s)
+        runs = self._runs_before(heard_s)
+        if runs and runs[-1][1] > heard_s - 1.5 * FRAME_S:
             runs[-1] = (runs[-1][0], math.inf)  # the voice goes on: this is no end
-        expected = max(0.0, peak_s - rule.lag_s)
+        expected = min(heard_s, max(0.0, peak_s - rule.lag_s))
         end_s = min((end for _, end in runs), key=lambda end: abs(end - expected), default=math.inf)
         if abs(end_s - expected) > END_TOLERANCE_S:
             end_s = expected
