@@ -149,10 +149,10 @@ class Detector:
                 continue
             for v, _ in rivals:
                 self._end(v)
-            self._last_s = peak.time_s
-            self._ready_s[w] = peak.time_s + self._refractory_s
-            rule = self._rules[w]
             peak_s = peak.time_s if now_s - peak.time_s >= HOLD_S - 1e-9 else max(peak.time_s, peak.since_s + RISE_S)
+            self._last_s = peak_s
+            self._ready_s[w] = peak_s + self._refractory_s
+            rule = self._rules[w]
             said.append((peak.time_s, Detection(rule.word, *self._edges(peak_s, now_s, rule), peak.score, rule.threshold)))
         return [detection for _, detection in sorted(said)]
 

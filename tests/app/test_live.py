@@ -15,7 +15,7 @@ from app.store import StoredWord, WordStore
 
 @pytest.fixture
 def listener(new_word: Callable[..., StoredWord], tone_engine: Any) -> Listener:
-    words = [new_word("lamp", threshold=4.5), new_word("radio", threshold=4.5)]
+    words = [new_word("lamp", threshold=4.5), new_word("radio", threshold=4.7)]
     return Listener(words, engine=tone_engine(words[0].info.model_sha256))
 
 
@@ -93,14 +93,14 @@ def test_time_goes_on_over_what_is_skipped(listener: Listener, tone_stream: NDAr
 
 
 def test_a_word_that_is_being_said_is_told_before_a_gap(listener: Listener, tone_stream: NDArray[np.float32]) -> None:
-    assert listener.push(tone_stream[: round(16_000 * 1.5)]) == []
+    assert listener.push(tone_stream[: round(16_000 * 1.44)]) == []
     assert [d.word for d in listener.skip(1.0)] == ["lamp"]
     assert listener.flush() == []
 
 
 def test_words_can_be_replaced_while_listening(listener: Listener, tone_stream: NDArray[np.float32], new_word: Callable[..., StoredWord]) -> None:
     found = listener.push(tone_stream[: 16_000 * 2])
-    found += listener.replace([new_word("sofa", threshold=4.5), new_word("door", threshold=4.5), new_word("other", sha256="1" * 64)])
+    found += listener.replace([new_word("sofa", threshold=4.5), new_word("door", threshold=4.7), new_word("other", sha256="1" * 64)])
     found += listener.push(tone_stream[16_000 * 2 :])
     assert [d.word for d in found] == ["lamp", "door"]
     assert found[1].end_s == pytest.approx(3.6, abs=0.1)
@@ -121,7 +121,7 @@ def test_forks_hear_different_streams_at_the_same_time(listener: Listener, tone_
 
 
 def gated(new_word: Callable[..., StoredWord], tone_engine: Any) -> Listener:
-    return Listener([new_word("lamp", threshold=4.5), new_word("radio", threshold=4.5)], engine=tone_engine("0" * 64), gate=True)
+    return Listener([new_word("lamp", threshold=4.5), new_word("radio", threshold=4.7)], engine=tone_engine("0" * 64), gate=True)
 
 
 @pytest.fixture
