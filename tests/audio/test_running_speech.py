@@ -9,8 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audio import packaged_network, speech_probability
-from audio.errors import AudioError
 from audio.files import read_audio
 from audio.running_speech import RunningSpeech, evidence
 from audio.speech_probability import WINDOW, SpeechProbability
@@ -72,21 +70,3 @@ def test_a_word_by_itself_has_less_than_a_sentence(sound: NDArray[np.float32]) -
     alone = np.concatenate([quiet, voice[:8_000], quiet])
     assert evidence(sentence, 75, 40.0)[40:].mean() > 0.7
     assert evidence(alone, 62, 40.0)[40:50].mean() < 0.4  # while a score would peak
-
-
-def test_another_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = tmp_path / "other.onnx"
-    other.write_bytes(b"another network")
-    monkeypatch.setattr(speech_probability, "find_model", lambda: other)
-    speech_probability.open_session.cache_clear()
-    try:
-        with pytest.raises(AudioError, match=r"is not the voice detector of silero-vad 6\.2\.3 .*pip install"):
-            SpeechProbability()
-    finally:
-        speech_probability.open_session.cache_clear()
-
-
-def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packaged_network.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(AudioError, match=r"voice detector \(package silero-vad 6\.2\.3\) is not installed; reinstall it with: pip install"):
-        speech_probability.find_model()
