@@ -46,7 +46,7 @@ class RunningSpeech:
 
         Args:
             samples: float32 [n] at 16 kHz in [-1, 1].
-            steps: how many network steps the encoder makes of it; their sound must have been pushed.
+            steps: how many network steps the encoder makes of it. Where sound of them is missing, the last that there was counts.
 
         Returns:
             float32 [steps] in [0, 1].
@@ -57,10 +57,11 @@ class RunningSpeech:
         self._windows = np.concatenate([self._windows, self._probability.push(samples)])
         ends = np.arange(self._steps + 1, self._steps + steps + 1) * self._step
         latest = ends // WINDOW - 1  # window that ended last when a step ends
-        now = self._windows[latest - self._dropped]
+        now = self._windows[np.minimum(latest - self._dropped, len(self._windows) - 1)]  # an interrupted call may have left sound out
         self._steps += steps
         if steps:
-            self._windows, self._dropped = self._windows[latest[-1] - self._dropped :], int(latest[-1])
+            kept = min(int(latest[-1]) - self._dropped, len(self._windows) - 1)
+            self._windows, self._dropped = self._windows[kept:], self._dropped + kept
         held = np.concatenate([self._history, now])
         self._history = held[len(held) - self._first :].copy()
         after, before = _sums(held, self._first, 0, self._after), _sums(held, self._first, self._last, self._first)

@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def listener(new_word: Callable[..., StoredWord], tone_engine: Any) -> Listener:
-    return Listener([new_word("lamp", threshold=2.5), new_word("radio", threshold=2.5)], engine=tone_engine())
+    return Listener([new_word("lamp", threshold=4.5), new_word("radio", threshold=4.7)], engine=tone_engine())
 
 
 def blocks(sound: NDArray[np.float32], clock: Clock | None = None) -> Iterator[NDArray[np.float32]]:
@@ -162,8 +162,8 @@ def test_a_changed_store_is_taken_over(
 ) -> None:
     monkeypatch.setattr(watch, "INTERVAL_S", 0.0)
     store = WordStore()
-    store.put(new_word("lamp", threshold=2.5))
-    store.put(new_word("radio", threshold=2.5))
+    store.put(new_word("lamp", threshold=4.5))
+    store.put(new_word("radio", threshold=4.7))
     listener = Listener(engine=tone_engine())
 
     def sound() -> Iterator[NDArray[np.float32]]:

@@ -63,6 +63,16 @@ def test_how_a_stream_is_cut_changes_no_bit(sound: NDArray[np.float32], cuts: li
     assert np.array_equal(np.concatenate(parts), evidence(sound, done, 40.0))
 
 
+def test_sound_that_an_interruption_left_out_does_not_end_the_stream(sound: NDArray[np.float32]) -> None:
+    stream = RunningSpeech(40.0)
+    stream.push(sound[:12_800], 20)
+    lost = stream.push(sound[:0], 4)
+    assert np.isfinite(lost).all()
+    found = stream.push(sound[12_800 : 12_800 + 25_600], 36)
+    assert len(found) == 36
+    assert np.isfinite(found).all()
+
+
 def test_a_word_by_itself_has_less_than_a_sentence(sound: NDArray[np.float32]) -> None:
     voice = np.concatenate([sound[k : k + 8_000] for k in range(0, 96_000, 8_000) if SpeechProbability().push(sound[k : k + 8_000]).mean() > 0.5])
     sentence = np.tile(voice, 4)[: 3 * 16_000]
