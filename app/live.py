@@ -145,7 +145,7 @@ class Listener:
             samples: float32 [n] at 16 kHz in [-1, 1], any n.
 
         Returns:
-            Words that were recognised; a word is told as soon as its score has not risen for 40 ms.
+            Words that were recognised; `app.detector` says when a word is told.
         """
         from audio.voice import level_dbfs
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hardware.backend import BackendError, Capabilities, Shot
+from hardware.backend import BackendError, Capabilities, Less, Shot, taken_off
 from snn import features, schemes
 from snn.config import LearnerConfig
 
@@ -48,12 +48,13 @@ class BatchedBackend:
         self._words = [schemes.learn(self._config, self._weights, self._hear([shots[0].inputs]))[0] for shots in words]
 
     @torch.no_grad()
-    def score(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Score whole clips [T, I]: [clips, words], the largest score over the steps of each."""
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
+        """Score whole clips [T, I]: [clips, words], the largest score over the steps of each, less [T] taken off."""
         out = np.zeros((len(clips), len(self._words)), np.float32)
         for length in sorted({len(clip) for clip in clips}):
             index = [k for k, clip in enumerate(clips) if len(clip) == length]
             heard = self._hear([clips[k] for k in index])
             for w, learnt in enumerate(self._words):
-                out[index, w] = schemes.respond(self._config, self._weights, learnt, heard)[0][:, 0].amax(0).numpy()
+                running = schemes.respond(self._config, self._weights, learnt, heard)[0][:, 0].numpy()  # [T, clips]
+                out[index, w] = (running - taken_off(less, index)).max(0)
         return out

@@ -36,7 +36,8 @@ def drifting(fakes: ModuleType) -> Any:
 
 def hours(fakes: ModuleType, backend: Any, gate: bool, tone_stream: NDArray[np.float32]) -> list[Any]:
     words = [fakes.make_word("lamp", threshold=2.5), fakes.make_word("radio", threshold=2.5)]
-    engine = Engine("embedding", SimpleNamespace(sha256=fakes.SHA, name="embedding"), backend, fakes.ToneEncoder())  # type: ignore[arg-type]
+    model = SimpleNamespace(sha256=fakes.SHA, name="embedding", listens_for_running_speech=lambda: None)
+    engine = Engine("embedding", model, backend, fakes.ToneEncoder())  # type: ignore[arg-type]
     lead = listening.room(40.0)
     silence = listening.room(20.0)
     found: list[Any] = []
