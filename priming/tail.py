@@ -15,9 +15,8 @@ may be: given :math:`n` stretches whose t sum up to :math:`b`, :math:`|\xi|` has
 
 .. math:: \mathrm{rate}(s) = r_u \left(1 + \frac{t}{b}\right)^{-n} \longrightarrow r_u\, z^{-1/\xi} \quad (n \to \infty,\ b = n |\xi|)
 
-A light tail, :math:`\xi` = -0.05, counts as ten stretches more (the conjugate prior). Words have heavier ones, -0.1 on average, but there is more
-speech in the bank than in what is listened to: this prior is what brought the rate of validation words in background to what was aimed at. Of the
-highest fifth of the stretches only the number counts (they are censored): they may say the very word, and then their scores belong to another law.
+What is ordinary for validation words, :math:`\xi` = -0.1, counts as five stretches more (the conjugate prior). Of the highest fifth of the stretches
+only the number counts (they are censored): they may say the very word, and then their scores belong to another law.
 """
 
 import numpy as np
@@ -26,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 START_PER_HOUR = 60.0  # where the tail begins
 CENSORED = 0.2  # share of the stretches in the tail of which only the number counts
-PRIOR_SHAPE, PRIOR_STRETCHES = -0.05, 10.0  # chosen on validation words, and how many stretches it weighs as much as
+PRIOR_SHAPE, PRIOR_STRETCHES = -0.1, 5.0  # what is ordinary for validation words, and how many stretches it weighs as much as
 SHORTEST = 1e-3  # from the level to the end, for scores that do not differ
 
 
