@@ -183,7 +183,7 @@ class Listener:
         """Let the networks hear samples; voice activity of the 20 ms frames that they complete stands beside them."""
         raw = self.engine.backend.process(self._stream.push(samples))
         if self._running is not None:
-            raw = raw - (np.float32(self.engine.model.config.running_speech) * self._running.push(samples, len(raw)))[:, None]
+            raw = raw - self._running.push(samples, len(raw))[:, None]
         scores = normalise(raw, self.words)
         self.block_scores = np.concatenate([self.block_scores, scores])
         if len(scores):

@@ -70,8 +70,8 @@ def encode(model: "PrimedModel", scenes: "Iterable[Scene]", heard: Callable[[flo
     truth: list[Occurrence] = []
     for scene in scenes:
         packed.append(np.packbits(stream.push(scene.samples), axis=1))
-        found = np.zeros(len(packed[-1]), np.float32) if running is None else running.push(scene.samples, len(packed[-1]))
-        less.append(np.float32(model.config.running_speech) * found)
+        steps = len(packed[-1])
+        less.append(np.zeros(steps, np.float32) if running is None else running.push(scene.samples, steps))
         start_s = samples / SAMPLE_RATE
         truth += [said._replace(start_s=said.start_s + start_s, end_s=said.end_s + start_s) for said in scene.truth]
         samples, background_s = samples + len(scene.samples), background_s + scene.background_s

@@ -24,15 +24,17 @@ class RunningSpeech:
 
     Args:
         step_ms: length of a step.
+        weight: that the evidence is multiplied by: what is taken off a score where it is certain.
     """
 
-    def __init__(self, step_ms: float) -> None:
+    def __init__(self, step_ms: float, weight: float = 1.0) -> None:
         """Start a stream, after silence.
 
         Raises:
             AudioError: the voice detector is missing.
         """
         self._probability = SpeechProbability()
+        self._weight = np.float32(weight)
         self._step = round(step_ms * SAMPLE_RATE / 1000)
         self._after = round(AFTER_MS / step_ms)
         self._first, self._last = (round(ms / step_ms) for ms in BEFORE_MS)
@@ -49,7 +51,7 @@ class RunningSpeech:
             steps: how many network steps the encoder makes of it. Where sound of them is missing, the last that there was counts.
 
         Returns:
-            float32 [steps] in [0, 1].
+            float32 [steps] in [0, weight].
 
         Raises:
             AudioError: samples that are no audio.
@@ -65,7 +67,7 @@ class RunningSpeech:
         held = np.concatenate([self._history, now])
         self._history = held[len(held) - self._first :].copy()
         after, before = _sums(held, self._first, 0, self._after), _sums(held, self._first, self._last, self._first)
-        return np.float32(0.5 / self._after) * after + np.float32(0.5 / (self._first - self._last)) * before
+        return self._weight * (np.float32(0.5 / self._after) * after + np.float32(0.5 / (self._first - self._last)) * before)
 
 
 def evidence(samples: ArrayLike, steps: int, step_ms: float) -> NDArray[np.float32]:

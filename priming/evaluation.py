@@ -101,8 +101,7 @@ class _Ears:
         """Return what running speech takes off the running scores of a query of so many steps: [T]."""
         if utterance.key not in self._less:
             stream = self._model.listens_for_running_speech()
-            found = np.zeros(steps, np.float32) if stream is None else stream.push(utterance.samples(), steps)
-            self._less[utterance.key] = np.float32(self._model.config.running_speech) * found
+            self._less[utterance.key] = np.zeros(steps, np.float32) if stream is None else stream.push(utterance.samples(), steps)
         return self._less[utterance.key]
 
 

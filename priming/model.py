@@ -96,10 +96,11 @@ class PrimedModel:
         return build_encoder(self.config.encoder, self.encoder_constants)
 
     def listens_for_running_speech(self) -> "RunningSpeech | None":
-        """Start a stream of what is taken off running scores, in [0, 1] of `config.running_speech`; None where nothing is."""
+        """Start a stream of what is taken off raw scores; None where nothing is."""
         from audio.running_speech import RunningSpeech
 
-        return RunningSpeech(self.config.learner.step_ms) if self.config.running_speech else None
+        weight = self.config.running_speech
+        return RunningSpeech(self.config.learner.step_ms, weight) if weight else None
 
 
 def built_in_models() -> list[str]:
