@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from hardware.backend import Backend, Shot
 from hardware.heard import Heard, HearsOnce
 from priming.errors import CalibrationError
-from priming.tail import START_PER_HOUR, Tail, fit_tail
+from priming.tail import START_PER_HOUR, Tail, blended, fit_tail
 
 if TYPE_CHECKING:
     from priming.bank import Bank
@@ -40,7 +40,7 @@ Number = TypeVar("Number", np.uint8, np.float32)
 PIECE_MS = 1600.0  # normalisation: as long as a spoken command with its surroundings
 PIECES = 200  # that normalisation listens to, evenly over the bank
 LEVELS = (0.5, 0.95)  # quantiles that become 0 and 1
-OWN_SHARE = 0.5  # of a word's own quantiles, against those of words on average
+OWN_SHARE = 0.5  # of a word's own quantiles and its own tail, against those of words on average
 SMALLEST_SCALE = 1e-3  # of a word whose network answers alike to everything
 STRETCH_MS = 4 * PIECE_MS  # the tail: what begins and ends between two stretches is lost, a tenth at this length
 LARGEST = 1.0  # raw score of background: the cosine of what was heard and what was learnt; the learning network adds a few hundredths
@@ -144,8 +144,8 @@ def scale_deployed(backend: Backend, model: "PrimedModel", heard: Sequence[Heard
         CalibrationError: a score is no number.
     """
     if heard is not None and isinstance(backend, HearsOnce):
-        return _scales(model, _checked(np.concatenate([backend.score_heard(group) for group in heard]).astype(np.float64)))
-    return _scales(model, _score(backend, list(pieces(model)), 1))
+        return scales(model.config.levels, _checked(np.concatenate([backend.score_heard(group) for group in heard]).astype(np.float64)))
+    return scales(model.config.levels, _score(backend, list(pieces(model)), 1))
 
 
 def levels_of(maxima: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -154,13 +154,12 @@ def levels_of(maxima: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _scales(model: "PrimedModel", maxima: NDArray[np.float64]) -> list[Scale]:
-    """Place 0 and 1 by the largest raw scores of W words in pieces, [P, W]."""
+def scales(levels: tuple[float, float] | None, maxima: NDArray[np.float64]) -> list[Scale]:
+    """Place 0 and 1 by the largest raw scores of W words in pieces, [P, W], and by where they are for words on average."""
     low, high = levels_of(maxima)
-    if model.config.levels is not None:
-        low, high = (OWN_SHARE * own + (1 - OWN_SHARE) * average for own, average in zip((low, high), model.config.levels, strict=True))
-    scales = np.maximum(high - low, SMALLEST_SCALE)
-    return [Scale(offset=float(offset), scale=float(scale)) for offset, scale in zip(low, scales, strict=True)]
+    if levels is not None:
+        low, high = (OWN_SHARE * own + (1 - OWN_SHARE) * average for own, average in zip((low, high), levels, strict=True))
+    return [Scale(offset=float(offset), scale=float(scale)) for offset, scale in zip(low, np.maximum(high - low, SMALLEST_SCALE), strict=True)]
 
 
 def calibrate_words(backend: Backend, model: "PrimedModel", words: Sequence[Sequence[Shot]], per_hour: float = DEFAULT_PER_HOUR) -> list[Calibration]:
@@ -198,14 +197,15 @@ def _calibrated(
     own_raw: Sequence[float] | None = None,
 ) -> list[Calibration]:
     """Calibrate the deployed words from their largest raw scores in pieces [P, W] and in stretches [S, W] of the bank."""
-    scales = _scales(model, in_pieces)
+    average = model.config.tail
     if own_raw is None:
         heard = _score(backend, [shot.inputs for shots in words for shot in shots], len(words))  # [shots of all words, W]
     else:  # of one word
         heard = _checked(np.array(own_raw, np.float64)[:, None])
     found, first = [], 0
-    for w, (shots, scale) in enumerate(zip(words, scales, strict=True)):
+    for w, (shots, scale) in enumerate(zip(words, scales(model.config.levels, in_pieces), strict=True)):
         tail = fit_tail((in_stretches[:, w] - scale.offset) / scale.scale, stretch_s(model), scale.normalise(LARGEST))
+        tail = tail if average is None else blended(tail, average, OWN_SHARE)
         own = tuple(scale.normalise(float(raw)) for raw in heard[first : first + len(shots), w])
         first += len(shots)
         found.append(Calibration(**scale.model_dump(), threshold=tail.threshold(per_hour), per_hour=per_hour, tail=tail, own=own))
@@ -280,7 +280,12 @@ def cut_pieces(background: NDArray[np.uint8], step_ms: float) -> Clips:
 
 def stretches(model: "PrimedModel") -> Clips:
     """Cut out what the tail is fitted to: [S, T, I]."""
-    return _cut(model.background, round(STRETCH_MS / model.config.learner.step_ms))
+    return cut_stretches(model.background, model.config.learner.step_ms)
+
+
+def cut_stretches(background: NDArray[Number], step_ms: float) -> NDArray[Number]:
+    """Cut what tails are fitted to out of a bank [T, I] of so long steps: [S, T, I]."""
+    return _cut(background, round(STRETCH_MS / step_ms))
 
 
 def taken_off(model: "PrimedModel") -> NDArray[np.float32] | None:
@@ -288,7 +293,7 @@ def taken_off(model: "PrimedModel") -> NDArray[np.float32] | None:
     if model.running_speech is None:
         return None
     lost = np.float32(model.config.running_speech) * model.running_speech
-    return _cut(lost[:, None], round(STRETCH_MS / model.config.learner.step_ms))[:, :, 0]
+    return cut_stretches(lost[:, None], model.config.learner.step_ms)[:, :, 0]
 
 
 def stretch_s(model: "PrimedModel") -> float:

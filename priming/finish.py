@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from priming.background import cached_background
 from priming.config import PrimeConfig
-from priming.levels import average_levels
+from priming.levels import average_levels, average_tail
 from priming.model import ModelConfig, load_model, save_model
 from priming.validation import validate
 from priming.whitening import covariance, whitened
@@ -46,6 +46,8 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         usual = covariance(loop.learner, weights, workspace.background.features, config.copies)
         weights[METRIC] = whitened(weights[METRIC], usual, config.whitening)
     levels = None if loop.learner.theta == "weights" else average_levels(loop.learner, weights, workspace.features, background.spikes)
+    weight = 0.0 if levels is None else config.running_speech * (levels[1] - levels[0])
+    tail = None if levels is None else average_tail(loop.learner, weights, workspace.features, background, levels, weight)
     clips = workspace.data.words
     provenance: dict[str, Any] = {
         "configuration": config.model_dump(mode="json", exclude={"data", "out", "cache"}),
@@ -66,7 +68,8 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         learner=loop.learner,
         speeds=config.speeds,
         levels=levels,
-        running_speech=0.0 if levels is None else config.running_speech * (levels[1] - levels[0]),
+        tail=tail,
+        running_speech=weight,
         provenance=provenance,
     )
     save_model(config.out, model, weights, workspace.encoder.constants, *background)  # type: ignore[attr-defined]

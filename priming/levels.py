@@ -1,6 +1,7 @@
-"""What raw scores background gets from words on average: found at the end of priming, on words that were primed on.
+"""What scores background gets from words on average: found at the end of priming, on words that were primed on.
 
-The scale of an enrolled word (`priming.calibration`) is taken half from the word's own network and half from this.
+The scale of an enrolled word and the tail that its threshold comes from (`priming.calibration`) are taken half from the word's own network and half
+from these.
 """
 
 from collections.abc import Mapping
@@ -10,14 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from priming.calibration import cut_pieces, levels_of
+from priming.background import Background
+from priming.calibration import LARGEST, cut_pieces, cut_stretches, levels_of, scales
 from priming.features import Features
+from priming.tail import Tail, fit_tail, mean_tail
 from snn import features as population
 from snn import schemes
 from snn.config import LearnerConfig
 
 WORDS = 200  # utterances of words, evenly over the family
+TAIL_WORDS = 60  # of these, whose tails are averaged; stretches are many
 AT_ONCE = 20  # words that hear the pieces together
+STRETCHES_AT_ONCE = 50
 
 
 @torch.no_grad()
@@ -44,3 +49,39 @@ def average_levels(learner: LearnerConfig, weights: Mapping[str, Tensor], words:
         found.append(levels_of(scores.amax(0).T.double().numpy()))  # [2, B]
     low, high = np.concatenate(found, axis=1).mean(1).tolist()
     return low, high
+
+
+@torch.no_grad()
+def average_tail(
+    learner: LearnerConfig, weights: Mapping[str, Tensor], words: Features, background: Background, levels: tuple[float, float], running_speech: float
+) -> Tail:
+    """Find the tail of words on average, in normalised scores.
+
+    Args:
+        learner: configuration of the weights.
+        weights: primed, the readout's metric in its final form.
+        words: encoded utterances to learn from, one word each.
+        background: the bank.
+        levels: of `average_levels`.
+        running_speech: raw score that is taken off where somebody surely speaks on.
+    """
+    chosen = np.unique(np.linspace(0, len(words.clips) - 1, TAIL_WORDS).round().astype(np.int64))
+    pieces, stretches = cut_pieces(background.spikes, learner.step_ms), cut_stretches(background.spikes, learner.step_ms)
+    less = running_speech * cut_stretches(background.running_speech[:, None], learner.step_ms)[:, :, 0]  # [S, T]
+    tails = []
+    for group in np.array_split(chosen, max(1, len(chosen) // AT_ONCE)):
+        learnt, _ = schemes.learn(learner, weights, _heard(learner, weights, words.take(group, np.zeros(len(group), np.int64))))
+        in_pieces = schemes.respond(learner, weights, learnt, _heard(learner, weights, pieces))[0].amax(0)  # [B, P]
+        maxima = []
+        for first in range(0, len(stretches), STRETCHES_AT_ONCE):
+            part = slice(first, first + STRETCHES_AT_ONCE)
+            running = schemes.respond(learner, weights, learnt, _heard(learner, weights, stretches[part]))[0]  # [T, B, Q]
+            maxima.append((running - torch.from_numpy(less[part].T.copy())[:, None]).amax(0))
+        for scale, highest in zip(scales(levels, in_pieces.T.double().numpy()), torch.cat(maxima, 1).double().numpy(), strict=True):
+            tails.append(fit_tail((highest - scale.offset) / scale.scale, stretches.shape[1] * learner.step_ms / 1000, scale.normalise(LARGEST)))
+    return mean_tail(tails)
+
+
+def _heard(learner: LearnerConfig, weights: Mapping[str, Tensor], clips: NDArray[np.uint8]) -> Tensor:
+    """Let the feature population hear clips [Q, T, I]: h [T, Q, H]."""
+    return population.hear(learner, weights, torch.from_numpy(clips).to(torch.float32).transpose(0, 1))[0]

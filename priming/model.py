@@ -22,6 +22,7 @@ from audio.speed import Speeds
 from priming.atomic import write_atomically
 from priming.errors import ModelError
 from priming.packing import pack_spikes, unpack_spikes
+from priming.tail import Tail
 from snn.config import LearnerConfig
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class ModelConfig(BaseModel):
     learner: LearnerConfig
     speeds: Speeds = (1.0,)  # at which an utterance is learnt from, as it was said first (`audio.speed`)
     levels: tuple[float, float] | None = None  # raw scores that are 0 and 1 for words on average (`priming.calibration`)
+    tail: Tail | None = None  # of the scores of background, for words on average (`priming.tail`)
     running_speech: float = Field(default=0.0, ge=0)  # raw score that is taken off where somebody surely speaks on (`audio.running_speech`)
     provenance: dict[str, Any]  # how it was primed: command, seed, corpora, steps, validation figures
 

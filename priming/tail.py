@@ -17,7 +17,12 @@ may be: given :math:`n` stretches whose t sum up to :math:`b`, :math:`|\xi|` has
 
 What is ordinary for validation words, :math:`\xi` = -0.1, counts as five stretches more (the conjugate prior). Of the highest fifth of the stretches
 only the number counts (they are censored): they may say the very word, and then their scores belong to another law.
+
+**Half of it is that of words on average**, which the model knows from the words that it was primed on (`priming.levels`): the few high scores of one
+word say less about how it fares elsewhere than they seem to.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +63,18 @@ class Tail(BaseModel):
         if self.stretches is not None:
             rarer = self.stretches * np.log1p(rarer / self.stretches)
         return float(self.per_hour * np.exp(-rarer))
+
+
+def mean_tail(tails: Sequence[Tail]) -> Tail:
+    """Return the tail whose every number is the mean of those of some tails."""
+    known = [tail.model_dump() for tail in tails]
+    return Tail(**{name: float(np.mean([each[name] for each in known])) for name in Tail.model_fields})
+
+
+def blended(own: Tail, average: Tail, share: float) -> Tail:
+    """Take a share of a word's own law and the rest from words on average; what was counted stays the word's own."""
+    mixed = {name: share * getattr(own, name) + (1 - share) * getattr(average, name) for name in ("level", "per_hour", "spread", "shape")}
+    return own.model_copy(update=mixed)
 
 
 def fit_tail(maxima: NDArray[np.float64], stretch_s: float, end: float) -> Tail:

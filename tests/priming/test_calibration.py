@@ -23,7 +23,7 @@ from priming.calibration import (
 )
 from priming.errors import CalibrationError
 from priming.model import ModelConfig, PrimedModel
-from priming.tail import Tail
+from priming.tail import Tail, blended
 from snn.config import LearnerConfig
 
 STEPS = 80  # of a piece: 1.6 s in steps of 20 ms
@@ -108,6 +108,15 @@ def test_every_word_is_calibrated_with_its_own_utterances(model: PrimedModel) ->
     assert found[0].tail == found[1].tail  # a word that scores higher on everything needs no other threshold
     assert [c.per_hour for c in found] == [DEFAULT_PER_HOUR] * 2
     assert found[0].threshold == found[0].tail.threshold(DEFAULT_PER_HOUR)
+
+
+def test_half_of_a_tail_is_that_of_words_on_average(model: PrimedModel) -> None:
+    words = [[utterance(14)], [utterance(23)]]
+    own = calibrate_words(cast(Backend, Counting()), model, words)
+    average = replace(model, config=model.config.model_copy(update={"tail": TAIL}))
+    for found in calibrate_words(cast(Backend, Counting()), average, words):
+        assert found.tail == blended(own[0].tail, TAIL, 0.5)
+        assert found.threshold == found.tail.threshold(DEFAULT_PER_HOUR)
 
 
 def test_one_word_is_calibrated_alone(model: PrimedModel) -> None:

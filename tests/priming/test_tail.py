@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from priming.tail import PRIOR_SHAPE, PRIOR_STRETCHES, START_PER_HOUR, Tail, fit_tail
+from priming.tail import PRIOR_SHAPE, PRIOR_STRETCHES, START_PER_HOUR, Tail, blended, fit_tail, mean_tail
 
 STRETCH_S = 6.4
 END = 4.0  # from the level
@@ -89,3 +89,18 @@ def test_equal_maxima_are_passed_by_a_threshold_above_them() -> None:
         tail = fit_tail(np.full(400, 2.5), STRETCH_S, end)
         assert tail.level == tail.highest == 2.5
         assert tail.threshold(1.0) > 2.5
+
+
+def test_a_blend_of_two_tails_lies_between_them_and_a_mean_of_one_is_itself() -> None:
+    heavier = TAIL.model_copy(update={"level": 2.6, "spread": 0.7, "shape": -0.05, "highest": 4.0, "minutes": 20.0})
+    for per_hour in (0.1, 1.0, 10.0):
+        thresholds = [blended(TAIL, heavier, share).threshold(per_hour) for share in (1.0, 0.7, 0.5, 0.2, 0.0)]
+        assert thresholds[0] == pytest.approx(TAIL.threshold(per_hour))
+        assert thresholds[-1] == pytest.approx(heavier.threshold(per_hour))
+        assert np.all(np.diff(thresholds) > 0)
+        mixed = blended(TAIL, heavier, 0.5)
+        assert mixed.rate(mixed.threshold(per_hour)) == pytest.approx(per_hour)
+        assert (mixed.highest, mixed.minutes) == (TAIL.highest, TAIL.minutes)
+    certain = fit_tail(np.linspace(0, 3, 400), STRETCH_S, 6.0)
+    assert mean_tail([certain]) == certain
+    assert mean_tail([certain, certain.model_copy(update={"level": certain.level + 1})]).level == pytest.approx(certain.level + 0.5)
