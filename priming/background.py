@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
 from audio.encoder import SpikeEncoder
-from audio.running_speech import evidence
+from audio.running_speech import AFTER_MS, BEFORE_MS, evidence
+from audio.speech_probability import SHA256
 from priming.atomic import write_atomically
 from priming.augmentation import AugmentationConfig, NoiseBank, mix_at_snr
 from priming.calibration import STRETCH_MS
@@ -89,7 +90,19 @@ def cached_background(encoder: SpikeEncoder, data: PrimingData, seed: int, direc
         As `build_background`.
     """
     heard = [(clip.key, clip.duration_s) for clip in (*(data.speech or data.words), *data.noise)]
-    parts = [identity(encoder), seed, MAX_BYTES, MAX_STRETCHES, NOISE_EVERY, STRETCH_MS, asdict(AugmentationConfig()), heard]
+    parts = [
+        identity(encoder),
+        seed,
+        MAX_BYTES,
+        MAX_STRETCHES,
+        NOISE_EVERY,
+        STRETCH_MS,
+        SHA256,
+        AFTER_MS,
+        BEFORE_MS,
+        asdict(AugmentationConfig()),
+        heard,
+    ]
     file = directory / f"background-{fingerprint(parts)}.npz"
     if not file.exists():
         buffer = io.BytesIO()

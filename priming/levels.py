@@ -39,9 +39,8 @@ def average_levels(learner: LearnerConfig, weights: Mapping[str, Tensor], words:
         Raw scores: the average median and the average high quantile of the largest score in a piece of background.
     """
     chosen = np.unique(np.linspace(0, len(words.clips) - 1, WORDS).round().astype(np.int64))
-    spikes = torch.from_numpy(words.take(chosen, np.zeros(len(chosen), np.int64))).to(torch.float32).transpose(0, 1)
-    heard, _ = population.hear(learner, weights, spikes)
-    pieces, _ = population.hear(learner, weights, torch.from_numpy(cut_pieces(background, learner.step_ms)).to(torch.float32).transpose(0, 1))
+    heard = _heard(learner, weights, words.take(chosen, np.zeros(len(chosen), np.int64)))
+    pieces = _heard(learner, weights, cut_pieces(background, learner.step_ms))
     found = []
     for group in heard.split(AT_ONCE, dim=1):
         learnt, _ = schemes.learn(learner, weights, group)
@@ -66,16 +65,18 @@ def average_tail(
         running_speech: raw score that is taken off where somebody surely speaks on.
     """
     chosen = np.unique(np.linspace(0, len(words.clips) - 1, TAIL_WORDS).round().astype(np.int64))
-    pieces, stretches = cut_pieces(background.spikes, learner.step_ms), cut_stretches(background.spikes, learner.step_ms)
+    stretches = cut_stretches(background.spikes, learner.step_ms)
+    parts = [slice(first, first + STRETCHES_AT_ONCE) for first in range(0, len(stretches), STRETCHES_AT_ONCE)]
+    pieces = _heard(learner, weights, cut_pieces(background.spikes, learner.step_ms))
+    heard = [_heard(learner, weights, stretches[part]) for part in parts]
     less = running_speech * cut_stretches(background.running_speech[:, None], learner.step_ms)[:, :, 0]  # [S, T]
     tails = []
     for group in np.array_split(chosen, max(1, len(chosen) // AT_ONCE)):
         learnt, _ = schemes.learn(learner, weights, _heard(learner, weights, words.take(group, np.zeros(len(group), np.int64))))
-        in_pieces = schemes.respond(learner, weights, learnt, _heard(learner, weights, pieces))[0].amax(0)  # [B, P]
+        in_pieces = schemes.respond(learner, weights, learnt, pieces)[0].amax(0)  # [B, P]
         maxima = []
-        for first in range(0, len(stretches), STRETCHES_AT_ONCE):
-            part = slice(first, first + STRETCHES_AT_ONCE)
-            running = schemes.respond(learner, weights, learnt, _heard(learner, weights, stretches[part]))[0]  # [T, B, Q]
+        for part, sound in zip(parts, heard, strict=True):
+            running = schemes.respond(learner, weights, learnt, sound)[0]  # [T, B, Q]
             maxima.append((running - torch.from_numpy(less[part].T.copy())[:, None]).amax(0))
         for scale, highest in zip(scales(levels, in_pieces.T.double().numpy()), torch.cat(maxima, 1).double().numpy(), strict=True):
             tails.append(fit_tail((highest - scale.offset) / scale.scale, stretches.shape[1] * learner.step_ms / 1000, scale.normalise(LARGEST)))
