@@ -45,9 +45,10 @@ class Engine:
         Returns:
             What it taught at each of the model's speeds, as it was said first.
         """
-        from priming.episodes import hearings
+        from priming.episodes import hearing_support
 
-        return tuple(self.backend.learn(self.encoder.encode(heard)) for heard in hearings(speech, self.model.config.speeds))
+        heard = [hearing_support(speech, speed) for speed in self.model.config.speeds]
+        return tuple(self.backend.learn(self.encoder.encode(sound)) for sound in heard)
 
     def answers(self, shots: Sequence["Shot"], said: Sequence["Shot"]) -> list[NDArray[np.float32]]:
         """Let a word hear its own utterances; the word stays deployed, alone.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from hardware import Shot
     from priming.calibration import Calibration
 
-MARGIN_S = 0.15  # kept around the speech that was found
-
 
 @dataclass(frozen=True)
 class Utterance:
@@ -97,27 +95,25 @@ def judge(samples: NDArray[np.float32], source: str) -> Utterance:
     Raises:
         AppError: silent, without speech, clipped, too short or too long; with the reason.
     """
-    from audio.constants import SAMPLE_RATE
     from audio.errors import AudioError
     from audio.quality import assess
+    from audio.utterance import MARGIN_S, cut_around
     from priming.episodes import BEFORE_S
 
     quality = assess(samples)
     reasons = [problem.message for problem in quality.verdict if problem.fatal]
     if reasons or quality.speech_start_s is None or quality.speech_end_s is None or quality.snr_db is None:
         raise AudioError(f"{source}: {reasons[0] if reasons else 'no speech found'}")
-    begin = max(0, round((quality.speech_start_s - MARGIN_S) * SAMPLE_RATE))
-    end = round((quality.speech_end_s + MARGIN_S) * SAMPLE_RATE)
     about = ShotInfo(
         source=source,
         heard_at=now(),
         duration_s=round(quality.speech_end_s - quality.speech_start_s, 3),
-        end_s=round(BEFORE_S + quality.speech_end_s - begin / SAMPLE_RATE, 3),
+        end_s=round(BEFORE_S + quality.speech_end_s - max(0.0, quality.speech_start_s - MARGIN_S), 3),
         level_dbfs=round(quality.level_dbfs, 1),
         snr_db=round(quality.snr_db, 1),
         remarks=tuple(problem.message for problem in quality.verdict),
     )
-    return Utterance(samples[begin:end], about, quality)
+    return Utterance(cut_around(samples, quality.speech_start_s, quality.speech_end_s), about, quality)
 
 
 def learn(engine: Engine, utterance: Utterance) -> tuple[tuple["Shot", ...], ShotInfo]:

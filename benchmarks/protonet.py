@@ -71,9 +71,8 @@ class Run:
         started = time.monotonic()
         ways = int(np.random.default_rng([self.config.seed, self.step, WAYS[1]]).integers(WAYS[0], WAYS[1] + 1))
         task = self._sampler.draw(self.step, ways, QUERIES, 0)
-        heard = self._features.take(
-            np.concatenate([task.support[:, 0], task.queries]), np.concatenate([task.support_copies[:, 0], task.query_copies])
-        )
+        support = self._features.take_support(task.support[:, 0], task.support_copies[:, 0])
+        heard = np.concatenate([support, self._features.take(task.queries, task.query_copies)])
         x = torch.from_numpy(values(heard, self.shape.features.kind))
         rate = RATE * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * self.progress))) * min(1.0, (self.step + 1) / WARM_UP_STEPS)
         for group in self._optimizer.param_groups:
@@ -114,17 +113,21 @@ class Run:
     def validate(self, features: Features) -> Summary:
         """Evaluate on validation words, in 5-way episodes of one shot."""
         index = {clip.key: number for number, clip in enumerate(features.clips)}
-        count = len(features.clips)
-        heard = values(features.take(np.arange(count), np.zeros(count, np.int64)), self.shape.features.kind)
-        vectors: NDArray[np.float32] = self.network.eval()(torch.from_numpy(heard)).numpy()
+        every = np.arange(len(features.clips))
+        taught, asked = (self._vectors(take(every, np.zeros_like(every))) for take in (features.take_support, features.take))
         scores, labels = [], []
         for episode in draw_episodes(
             features.clips, validation_ways(features.clips), episodes=self.config.validation_episodes, seed=self.config.seed
         ):
-            words = vectors[[index[shots[0].key] for shots in episode.support]]
-            scores.append(vectors[[index[clip.key] for clip, _ in episode.queries]] @ words.T)
+            words = taught[[index[shots[0].key] for shots in episode.support]]
+            scores.append(asked[[index[clip.key] for clip, _ in episode.queries]] @ words.T)
             labels.append([label for _, label in episode.queries])
         return summarise(scores, labels)
+
+    def _vectors(self, heard: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Let the network hear features of clips."""
+        found: NDArray[np.float32] = self.network.eval()(torch.from_numpy(values(heard, self.shape.features.kind))).numpy()
+        return found
 
 
 def prime_protonet(config: PrimeConfig, model: str, resume: bool) -> None:

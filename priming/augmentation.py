@@ -122,6 +122,11 @@ def mix_at_snr(clean: NDArray[np.float32], noise: NDArray[np.float32], snr_db: f
     return (clean + np.float32(gain) * added).astype(np.float32)
 
 
+def draw_speed(rng: np.random.Generator, config: AugmentationConfig) -> float:
+    """Draw the factor of tempo and pitch, which is the first draw of `augment`."""
+    return float(rng.uniform(*config.speed)) if rng.random() < config.speed_share else 1.0
+
+
 def augment(
     samples: NDArray[np.float32],
     rng: np.random.Generator,
@@ -144,7 +149,7 @@ def augment(
         float32 [m] in [-1, 1]: the clip with its background around it, changed; ends 0.5 s after the word.
     """
     config = config or AugmentationConfig()
-    factor = rng.uniform(*config.speed) if rng.random() < config.speed_share else 1.0
+    factor = draw_speed(rng, config)
     samples = change_speed(samples, factor)
     heard = hearing(samples, int(rng.integers(2**31)), lead_s / factor, follow_s / factor)
     if rng.random() < config.noise_share:

@@ -27,7 +27,8 @@ from priming.augmentation import AugmentationConfig, NoiseBank, mix_at_snr
 from priming.calibration import STRETCH_MS
 from priming.corpus import Clip, load
 from priming.episodes import BEFORE_S
-from priming.features import fingerprint, identity, last_steps
+from priming.features import identity, last_steps
+from priming.fingerprint import fingerprint
 from priming.gate import PrimingData
 from priming.packing import pack_spikes
 

@@ -6,7 +6,7 @@ the same episodes, and the first hundred of six hundred are the hundred of a sho
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from priming.errors import DataError
 
 BEFORE_S = 0.775 + 0.08  # background before a clip: one window of the speech embedding, and its hop
 AFTER_S = 0.5  # background after a clip: a user would not wait longer for the answer
+SUPPORT_AFTER_S = 0.4  # background after an utterance that a word is learnt from: its speech ends so long and a margin before the end
 QUERIES_PER_WORD = 3
 UNKNOWN_QUERIES = 5
 UNKNOWN = -1  # label of a query whose word is not enrolled
@@ -58,17 +59,17 @@ def hearing(samples: NDArray[np.float32], seed: int = 0, lead_s: float = 0.0, fo
     return surround(samples, round(before * SAMPLE_RATE), round(after * SAMPLE_RATE), seed)
 
 
-def hearings(samples: NDArray[np.float32], speeds: Sequence[float]) -> list[NDArray[np.float32]]:
-    """What the learner hears of a clip that it is to learn from: the clip at several speeds, each in its own background.
+def hearing_support(samples: NDArray[np.float32], speed: float = 1.0) -> NDArray[np.float32]:
+    """What the learner hears of an utterance that it is to learn from: the utterance in its own background.
 
     Args:
-        samples: float32 [n] at 16 kHz.
-        speeds: factors of `audio.speed.change_speed`.
+        samples: float32 [n] at 16 kHz, cut around the speech (`audio.utterance`).
+        speed: factor of `audio.speed.change_speed`.
 
     Returns:
-        One array for each speed, as of `hearing`.
+        float32 [13680 + about n / speed + 6400]: 0.855 s of background, the utterance, 0.4 s of background.
     """
-    return [hearing(change_speed(samples, speed)) for speed in speeds]
+    return surround(change_speed(samples, speed), round(BEFORE_S * SAMPLE_RATE), round(SUPPORT_AFTER_S * SAMPLE_RATE))
 
 
 class _Pool:

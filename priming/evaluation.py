@@ -1,8 +1,7 @@
 """One-shot evaluation on a backend: what `app evaluate` runs.
 
-Every word is learnt by the backend's own online e-prop from its own support alone, calibrated as `app enroll` calibrates it, and scored as `app
-listen`
-scores it. Nothing of the code that priming differentiates through is used.
+Every word is learnt by the backend's own online e-prop from its own support alone, which is cut around its speech and calibrated as by `app enroll`,
+and scored as `app listen` scores it. Nothing of the code that priming differentiates through is used.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.constants import SAMPLE_RATE
-from audio.speed import change_speed
+from audio.utterance import cut_utterance
 from hardware.backend import Backend, Less, Shot
 from hardware.heard import Heard
 from priming.augmentation import mix_at_snr
 from priming.calibration import Scale, hear_pieces, scale_deployed
 from priming.corpus import Clip, load, noise_clips, role_clips
-from priming.episodes import Episode, draw_episodes, hearing
+from priming.episodes import AFTER_S, SUPPORT_AFTER_S, Episode, draw_episodes, hearing, hearing_support
 from priming.errors import DataError
 from priming.metrics import Summary, summarise
 from priming.model import PrimedModel
@@ -48,13 +47,22 @@ class Utterance:
     """A clip as it sounds in an episode."""
 
     clip: Clip
-    key: str  # names the sound: alike for the same clip without noise, different for every query in noise
+    key: str  # names the sound: alike for the same sound without noise, different for every query in noise
     noisy: NDArray[np.float32] | None = None  # the sound where noise was mixed in
-    speed: float = 1.0  # `audio.speed`; of what has no noise mixed in
+    taught: bool = False  # whether a word is learnt from it: it is then cut around its speech, as an enrolment does
+    speed: float = 1.0  # `audio.speed`; of what a word is learnt from
 
     def samples(self) -> NDArray[np.float32]:
         """Return float32 [n] at 16 kHz: the clip in its own background, or in the noise of the evaluation."""
-        return hearing(change_speed(load(self.clip), self.speed)) if self.noisy is None else self.noisy
+        if self.noisy is not None:
+            return self.noisy
+        samples = load(self.clip)
+        return hearing_support(cut_utterance(samples), self.speed) if self.taught else hearing(samples)
+
+    @property
+    def after_s(self) -> float:
+        """Background behind the clip, in seconds."""
+        return SUPPORT_AFTER_S if self.taught else AFTER_S
 
     def at_speeds(self, speeds: Sequence[float]) -> "list[Utterance]":
         """Return the utterance at every speed that a word is learnt from; 1 is the utterance itself."""
@@ -169,7 +177,7 @@ def sounding_episodes(config: EvaluationConfig) -> Iterator[SoundingEpisode]:
                 queries.append(Utterance(clip, clip.key))
             else:
                 queries.append(Utterance(clip, f"{clip.key}, query {place} of episode {number}", _in_noise(clip, noise, config.snr_db, rng)))
-        supports = [[Utterance(clip, clip.key) for clip in shots] for shots in episode.support]
+        supports = [[Utterance(clip, f"{clip.key}, taught", taught=True) for clip in shots] for shots in episode.support]
         yield SoundingEpisode(episode, supports, queries, np.array([label for _, label in episode.queries]))
 
 

@@ -125,7 +125,7 @@ class EvolutionLoop(Loop):
         try:
             self._backend.load(self.learner, {name: tensor for name, tensor in weights.items() if not name.startswith("objective.")})
             for task in tasks:
-                support = self.workspace.features.take(task.support.ravel(), task.support_copies.ravel())
+                support = self.workspace.features.take_support(task.support.ravel(), task.support_copies.ravel())
                 queries = list(self.workspace.features.take(task.queries, task.query_copies))
                 shots = iter([self._backend.learn(spikes) for spikes in support])
                 self._backend.deploy([[next(shots) for _ in own] for own in task.support])

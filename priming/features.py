@@ -7,7 +7,6 @@ each with a generator of its own: chunks and workers do not change a sample.
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,12 +21,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from audio.encoder import EncoderConfig, SpikeEncoder
+from audio.utterance import MARGIN_S
 from priming.atomic import write_atomically
-from priming.augmentation import AugmentationConfig, NoiseBank, augment
+from priming.augmentation import AugmentationConfig, NoiseBank, augment, draw_speed
 from priming.corpus import Clip, load_many
-from priming.episodes import hearing
+from priming.episodes import AFTER_S, SUPPORT_AFTER_S, hearing
 from priming.errors import DataError
+from priming.fingerprint import fingerprint
 from priming.gate import PrimingData, admit
+from priming.speech_ends import rest_after_speech
 
 CHUNK = 256  # clips of a chunk
 Number = TypeVar("Number", np.uint8, np.float32)
@@ -48,6 +50,7 @@ class Features:
     clips: Sequence[Clip]  # in the order of the first axis
     chunks: Sequence[NDArray[np.uint8]]  # [clips of the chunk, copies + 1, steps, channels / 8]
     channels: int
+    late: NDArray[np.int64] | None = None  # [clips, copies + 1] steps by which a clip goes on longer than an utterance that is learnt from
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
@@ -61,7 +64,8 @@ class Features:
             clips: [n] indices into `clips`, one at least.
         """
         spikes = self.take(clips, np.zeros_like(clips))
-        return Features([self.clips[clip] for clip in clips.tolist()], [np.packbits(spikes, axis=-1)[:, None]], self.channels)
+        late = None if self.late is None else self.late[clips, :1]
+        return Features([self.clips[clip] for clip in clips.tolist()], [np.packbits(spikes, axis=-1)[:, None]], self.channels, late)
 
     def take(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Read spikes.
@@ -78,6 +82,28 @@ class Features:
         packed = np.stack([self.chunks[k][i, c] for k, i, c in zip(chunks.tolist(), rows.tolist(), copies.tolist(), strict=True)])
         return np.unpackbits(packed, axis=-1, count=self.channels)
 
+    def lateness(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return by how many steps clips go on longer than an utterance that is learnt from, [n]; 0 where that is not known."""
+        return np.zeros(len(clips), np.int64) if self.late is None else self.late[clips, copies]
+
+    def take_support(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read the spikes of clips that words are learnt from, as of `take`: the speech of each ends where that of an enrolment does."""
+        return delayed(self.take(clips, copies), self.lateness(clips, copies))
+
+
+def delayed(spikes: NDArray[np.uint8], steps: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Shift clips to later steps, the first step of each repeated; to earlier ones where the number is negative, its last step repeated.
+
+    Args:
+        spikes: [n, T, channels].
+        steps: [n].
+
+    Returns:
+        uint8 [n, T, channels].
+    """
+    sources = np.arange(spikes.shape[1]) - steps[:, None]
+    return np.take_along_axis(spikes, sources.clip(0, spikes.shape[1] - 1)[:, :, None], axis=1)
+
 
 def joined_features(parts: Sequence[Features]) -> Features:
     """Put features that were encoded apart one after the other; sources that are added then leave the cache of the others as it is.
@@ -88,18 +114,15 @@ def joined_features(parts: Sequence[Features]) -> Features:
     channels = {part.channels for part in parts}
     if len(channels) != 1:
         raise DataError("there are no features to join" if not parts else f"features of {sorted(channels)} channels cannot be joined")
-    return Features([clip for part in parts for clip in part.clips], [chunk for part in parts for chunk in part.chunks], channels.pop())
+    known = [part.late for part in parts if part.late is not None]
+    late = np.concatenate(known) if len(known) == len(parts) else None
+    return Features([clip for part in parts for clip in part.clips], [chunk for part in parts for chunk in part.chunks], channels.pop(), late)
 
 
 def last_steps(heard: NDArray[Number], steps: int) -> NDArray[Number]:
     """Keep the last steps; a shorter clip begins with its first step, which is background, repeated."""
     missing = steps - len(heard)
     return np.concatenate([np.repeat(heard[:1], missing, axis=0), heard]) if missing > 0 else heard[-steps:]
-
-
-def fingerprint(parts: Any) -> str:
-    """Return a short hash of everything JSON can write."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def identity(encoder: SpikeEncoder) -> list[Any]:
@@ -159,6 +182,7 @@ def encode_features(
     augmentation: AugmentationConfig | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    words: bool = True,
 ) -> Features:
     """Encode clips, or read them where an earlier run already did.
 
@@ -171,6 +195,7 @@ def encode_features(
         augmentation: ranges of the changes; the defaults when None.
         workers: processes; one per core when None.
         progress: called with chunks done and chunks in all.
+        words: whether words can be learnt from the clips: when the speech of each ends is then found too.
 
     Returns:
         The features, memory-mapped.
@@ -202,4 +227,18 @@ def encode_features(
             for number, _ in enumerate(pool.map(_encode_chunk, jobs), start=1):
                 if progress:
                     progress(done + number, len(targets))
-    return Features(ordered, [np.load(target, mmap_mode="r") for target in targets], encoder.channels)
+    late = _lateness(ordered, config, augmentation, directory, workers, encoder.step_ms / 1000) if words else None
+    return Features(ordered, [np.load(target, mmap_mode="r") for target in targets], encoder.channels, late)
+
+
+def _lateness(
+    clips: Sequence[Clip], config: FeatureConfig, augmentation: AugmentationConfig, directory: Path, workers: int | None, step_s: float
+) -> NDArray[np.int64]:
+    """Return [clips, copies + 1] steps by which clips go on longer than utterances that are learnt from; a copy that is slower, by more."""
+    factors = np.ones((len(clips), config.copies + 1))
+    for index in range(len(clips)):
+        for copy in range(1, config.copies + 1):
+            factors[index, copy] = draw_speed(np.random.default_rng([config.seed, index, copy]), augmentation)
+    excess_s = rest_after_speech(clips, directory, workers)[:, None] / factors + AFTER_S - (MARGIN_S + SUPPORT_AFTER_S)
+    late: NDArray[np.int64] = np.rint(excess_s / step_s).astype(np.int64)
+    return late

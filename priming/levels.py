@@ -39,7 +39,7 @@ def average_levels(learner: LearnerConfig, weights: Mapping[str, Tensor], words:
         Raw scores: the average median and the average high quantile of the largest score in a piece of background.
     """
     chosen = np.unique(np.linspace(0, len(words.clips) - 1, WORDS).round().astype(np.int64))
-    heard = _heard(learner, weights, words.take(chosen, np.zeros(len(chosen), np.int64)))
+    heard = _heard(learner, weights, words.take_support(chosen, np.zeros(len(chosen), np.int64)))
     pieces = _heard(learner, weights, cut_pieces(background, learner.step_ms))
     found = []
     for group in heard.split(AT_ONCE, dim=1):
@@ -72,7 +72,7 @@ def average_tail(
     less = running_speech * cut_stretches(background.running_speech[:, None], learner.step_ms)[:, :, 0]  # [S, T]
     tails = []
     for group in np.array_split(chosen, max(1, len(chosen) // AT_ONCE)):
-        learnt, _ = schemes.learn(learner, weights, _heard(learner, weights, words.take(group, np.zeros(len(group), np.int64))))
+        learnt, _ = schemes.learn(learner, weights, _heard(learner, weights, words.take_support(group, np.zeros(len(group), np.int64))))
         in_pieces = schemes.respond(learner, weights, learnt, pieces)[0].amax(0)  # [B, P]
         maxima = []
         for part, sound in zip(parts, heard, strict=True):

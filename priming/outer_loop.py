@@ -22,7 +22,7 @@ from torch import Tensor
 
 from priming import checkpoint, distillation, objective
 from priming.band_augmentation import BandAugmentation, augment_bands, band_centres
-from priming.features import Features
+from priming.features import Features, delayed
 from priming.loop import Loop, StepReport
 from priming.prefetch import Clips, Part, Prefetcher, clips_of
 from priming.sampler import Task
@@ -62,8 +62,15 @@ class OuterLoop(Loop):
         """Put both moments of Adam back."""
         checkpoint.restore_optimizer(self.optimizer, self.weights, tensors)
 
-    def _spikes(self, clips: np.ndarray, copies: np.ndarray, number: int, generator: torch.Generator, source: Features | None = None) -> Tensor:
-        taken = self._ahead.take(source or self.workspace.features, clips, copies)
+    def _spikes(
+        self, clips: np.ndarray, copies: np.ndarray, number: int, generator: torch.Generator, source: Features | None = None, supports: int = 0
+    ) -> Tensor:
+        """Return the spikes [T, n, I] of clips as a step hears them; words are learnt from the first so many."""
+        source = source or self.workspace.features
+        taken = self._ahead.take(source, clips, copies)
+        if supports:
+            late = source.lateness(clips[:supports], copies[:supports])
+            taken = np.concatenate([delayed(taken[:supports], late), taken[supports:]])
         spikes = torch.from_numpy(taken).to(self.config.device).transpose(0, 1)  # [T, n, I]
         if lead := self._draw_lead(number):
             spikes = torch.cat([spikes[:lead].flip(0), spikes])
@@ -213,9 +220,10 @@ class OuterLoop(Loop):
     def _task_loss(self, task: Task, number: int, eprop_stage: bool, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
         plastic = self.learner.model_copy(update={"plastic": eprop_stage})
         clips, copies = clips_of(task)
-        spikes = torch.cat([self._spikes(clips, copies, number, generator), *self._background(number, generator)], 1)
+        supports = task.support.size
+        spikes = torch.cat([self._spikes(clips, copies, number, generator, supports=supports), *self._background(number, generator)], 1)
         heard, population = features.hear(plastic, self.weights, spikes)
-        parts = task.support.size, heard.shape[1] - task.support.size
+        parts = supports, heard.shape[1] - supports
         support, asked = heard.split(parts, dim=1)  # one gradient for both; two slices would bring one each
         learnt, learning = schemes.learn(plastic, self.weights, support, task.support.shape[1])
         running, response = schemes.respond(plastic, self.weights, learnt, asked)
@@ -242,7 +250,7 @@ class OuterLoop(Loop):
                     figures["LSG rate"] = float(learning.signals.spikes.detach().mean())
         loss = decision + objective.RATE_WEIGHT * rates
         if self.workspace.teacher is not None and self.config.distil_weight:
-            values = self.workspace.teacher.values(clips, copies, self._ahead.take).to(self.config.device)
-            imitation, agreement = distillation.imitation_loss(plastic, self.weights, heard[:, : len(clips)], values)
+            values = self.workspace.teacher.values(clips, copies, self._ahead.take).to(self.config.device)  # of the clips as they are: of the queries
+            imitation, agreement = distillation.imitation_loss(plastic, self.weights, heard[:, supports : len(clips)], values[:, supports:])
             loss, figures = loss + self.config.distil_weight * imitation, figures | agreement
         return loss, scores, labels, figures

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from priming.clip import Clip
 from priming.config import PrimeConfig
 from priming.episodes import draw_episodes
 from priming.features import Features
@@ -40,20 +41,18 @@ def validate(weights: Mapping[str, Tensor], network: LearnerConfig, workspace: W
 def _validate_set(weights: Mapping[str, Tensor], network: LearnerConfig, features: Features, config: PrimeConfig) -> Summary:
     index = {clip.key: number for number, clip in enumerate(features.clips)}
 
-    def hear(keys: list[str]) -> tuple[Tensor, list[int]]:
-        """Hear each clip once: return h [T, clips, H] and the place of every key in it."""
-        unique = sorted(set(keys))
-        taken = features.take(np.array([index[key] for key in unique]), np.zeros(len(unique), np.int64))
+    def hear(support: list[Clip], queries: list[Clip]) -> tuple[Tensor, Tensor]:
+        """Hear the clips of an episode: h [T, clips, H] of both."""
+        asked, taught = (np.array([index[clip.key] for clip in clips]) for clips in (queries, support))
+        taken = np.concatenate([features.take_support(taught, np.zeros_like(taught)), features.take(asked, np.zeros_like(asked))])
         heard, _ = population.hear(network, weights, torch.from_numpy(taken).to(torch.float32).transpose(0, 1))
-        return heard, [unique.index(key) for key in keys]
+        return heard[:, : len(support)], heard[:, len(support) :]
 
     scores, labels = [], []
     for episode in draw_episodes(features.clips, validation_ways(features.clips), episodes=config.validation_episodes, seed=config.seed):
-        keys = [shots[0].key for shots in episode.support] + [clip.key for clip, _ in episode.queries]
-        heard, places = hear(keys)
-        words = len(episode.support)
-        learnt, _ = schemes.learn(network, weights, heard[:, places[:words]])
-        running, _ = schemes.respond(network, weights, learnt, heard[:, places[words:]])
+        support, queries = hear([shots[0] for shots in episode.support], [clip for clip, _ in episode.queries])
+        learnt, _ = schemes.learn(network, weights, support)
+        running, _ = schemes.respond(network, weights, learnt, queries)
         scores.append(running.amax(0).T.double().numpy())
         labels.append(np.array([label for _, label in episode.queries]))
     return summarise(scores, labels)

@@ -22,7 +22,8 @@ from priming.distillation import Teacher
 from priming.episodes import draw_episodes, hearing
 from priming.errors import DataError
 from priming.family import encoded_together, family_clips
-from priming.features import FeatureConfig, Features, encode_features, fingerprint, joined_features
+from priming.features import FeatureConfig, Features, encode_features, joined_features
+from priming.fingerprint import fingerprint
 from priming.gate import PrimingData
 from priming.model import load_model
 from priming.sampler import TaskSampler
@@ -164,7 +165,7 @@ def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEnc
         say("no continuous speech or noise long enough: tasks have words alone, and thresholds may have to be higher")
         return None
     kept = FeatureConfig(steps=round(config.clip_ms / encoder.step_ms), copies=config.copies, seed=config.encoding_seed)
-    encoded = encode_features(clips, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, "background"))
+    encoded = encode_features(clips, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, "background"), words=False)
     return Stretches(encoded, said_in([*encoded.clips]))
 
 

@@ -48,7 +48,7 @@ def run(out: str, data: str | None, model: str | None, backend: str) -> None:
     from app.enrolment import describe, judge
     from app.live import Listener
     from app.store import now
-    from priming.episodes import hearing
+    from priming.episodes import hearing_support
 
     began = time.monotonic()
     material = demo_material.load(data)
@@ -58,7 +58,7 @@ def run(out: str, data: str | None, model: str | None, backend: str) -> None:
     engine = open_engine(model, backend)
     if not hasattr(engine.backend, "learn_traced"):
         raise AppError(f"the backend {backend} does not tell what its networks do; the demo needs one that does, such as torch")
-    _, learning = engine.backend.learn_traced(engine.encoder.encode(hearing(utterance.speech)))
+    _, learning = engine.backend.learn_traced(engine.encoder.encode(hearing_support(utterance.speech)))
     word = describe(engine, material.word, [(engine.learn(utterance.speech), utterance.about)], created=now())
     info = word.info
     recorder = _Recorder(engine.backend)

@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 from alternatives.errors import UnavailableError
 from alternatives.features import PerSound
 from audio.constants import SAMPLE_RATE
-from priming.episodes import AFTER_S, BEFORE_S
+from priming.episodes import BEFORE_S
 from priming.evaluation import Utterance
 
 WINDOW = SAMPLE_RATE * 3 // 2  # samples that the network hears
 
 
-def window_around(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def window_around(samples: NDArray[np.float32], after_s: float) -> NDArray[np.float32]:
     """Cut the network's window around the clip in what `priming.episodes.hearing` gives.
 
     Args:
         samples: float32 [n] at 16 kHz: background, the clip, background; n >= 24000.
+        after_s: seconds of the background behind the clip.
 
     Returns:
         float32 [24000], the clip in its middle, or at its end where less follows it.
     """
-    clip = round(BEFORE_S * SAMPLE_RATE) + len(samples) - round(AFTER_S * SAMPLE_RATE)  # twice its middle
+    clip = round(BEFORE_S * SAMPLE_RATE) + len(samples) - round(after_s * SAMPLE_RATE)  # twice its middle
     first = min(max(0, (clip - WINDOW) // 2), len(samples) - WINDOW)
     return samples[first : first + WINDOW]
 
@@ -46,7 +47,7 @@ class EfficientWordNet:
         except ImportError as error:
             raise UnavailableError("it is not installed: pip install --no-deps EfficientWord-Net==1.0.5") from error
         network = Resnet50_Arc_loss()
-        self._vector = PerSound(lambda utterance: np.ravel(network.audioToVector(window_around(utterance.samples()))))
+        self._vector = PerSound(lambda utterance: np.ravel(network.audioToVector(window_around(utterance.samples(), utterance.after_s))))
 
     def score(self, supports: Sequence[Sequence[Utterance]], queries: Sequence[Utterance]) -> NDArray[np.float64]:
         """Compare vectors; see `alternatives.protocol.Alternative`."""

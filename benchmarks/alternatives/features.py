@@ -11,7 +11,7 @@ from alternatives.errors import UnavailableError
 from audio.constants import SAMPLE_RATE
 from audio.encoder import EmbeddingEncoderConfig
 from audio.speech_embedding import HOP, WINDOW, EmbeddingStream
-from priming.episodes import AFTER_S, BEFORE_S
+from priming.episodes import BEFORE_S
 from priming.evaluation import Utterance
 from priming.model import PrimedModel
 
@@ -22,9 +22,10 @@ LEAD_MS = FIRST_WHOLE_VECTOR * HOP / 16  # of background in front of every clip,
 T = TypeVar("T")
 
 
-def bare(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the clip alone of what `priming.episodes.hearing` gave, without the background before and after it."""
-    return samples[round(BEFORE_S * SAMPLE_RATE) : len(samples) - round(AFTER_S * SAMPLE_RATE)]
+def bare(utterance: Utterance) -> NDArray[np.float32]:
+    """Return the clip alone, without the background before and after it: float32 [n] at 16 kHz."""
+    samples = utterance.samples()
+    return samples[round(BEFORE_S * SAMPLE_RATE) : len(samples) - round(utterance.after_s * SAMPLE_RATE)]
 
 
 class PerSound(Generic[T]):

@@ -84,7 +84,7 @@ def mfcc_of_speech(clip: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def mfcc() -> Represent:
     """Represent an utterance by the MFCC of its speech."""
-    return PerSound(lambda utterance: mfcc_of_speech(bare(utterance.samples())))
+    return PerSound(lambda utterance: mfcc_of_speech(bare(utterance)))
 
 
 def embedding_of_speech(embedding: Embedding) -> Represent:
@@ -98,7 +98,7 @@ def embedding_of_speech(embedding: Embedding) -> Represent:
 
     def cut(utterance: Utterance) -> NDArray[np.float32]:
         vectors = embedding(utterance)
-        speech = _speech(bare(utterance.samples()))
+        speech = _speech(bare(utterance))
         if speech is None:
             return vectors[FIRST_WHOLE_VECTOR:]
         first, last = (int((BEFORE_S + edge) / VECTOR_S) for edge in (speech[0], speech[1] + AFTER_S))

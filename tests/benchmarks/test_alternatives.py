@@ -163,7 +163,7 @@ def test_warping_forgives_tempo_and_nothing_else() -> None:
 def test_the_window_of_efficientword_net_holds_the_clip(length: int) -> None:
     before, after = round(BEFORE_S * 16_000), round(AFTER_S * 16_000)
     samples = np.arange(before + length + after, dtype=np.float32)
-    window = window_around(samples)
+    window = window_around(samples, AFTER_S)
     assert len(window) == WINDOW
     assert np.array_equal(window, np.arange(window[0], window[0] + WINDOW))
     inside = min(length, WINDOW)

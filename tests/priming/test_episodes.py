@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio.noise_floor import surround
+from audio.speed import change_speed
 from priming.corpus import Clip, role_clips
-from priming.episodes import Episode, draw_episodes, hearing
+from priming.episodes import Episode, draw_episodes, hearing, hearing_support
 from priming.errors import DataError
 
 
@@ -105,6 +106,12 @@ def test_hearing_adds_the_clips_own_background() -> None:
     assert np.array_equal(heard, surround(samples, 13680, 8000))
     assert np.array_equal(heard[13680:29680], samples)
     assert not np.array_equal(heard, hearing(samples, seed=1))
+
+
+def test_what_is_learnt_from_is_slowed_down_and_ends_sooner() -> None:
+    samples = (0.01 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
+    assert np.array_equal(hearing_support(samples), surround(samples, 13680, 6400))
+    assert np.array_equal(hearing_support(samples, 0.8), surround(change_speed(samples, 0.8), 13680, 6400))
 
 
 @pytest.mark.parametrize(("role", "subset"), [("test", "isolated"), ("validation", "isolated"), ("validation", "connected")])

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from audio.running_speech import evidence
+from audio.utterance import cut_utterance
 from hardware.torch_backend import TorchBackend
 from priming import evaluation
 from priming.calibration import calibrate
 from priming.corpus import load, role_clips
-from priming.episodes import draw_episodes, hearing, hearings
+from priming.episodes import draw_episodes, hearing, hearing_support
 from priming.errors import DataError
 from priming.evaluation import EvaluationConfig, HeardEpisode, evaluate, heard_episodes
 from priming.metrics import summarise
@@ -32,7 +33,8 @@ def test_the_figures_are_those_of_enrolling_and_scoring_by_hand(toy_model: Prime
     assert toy_model.config.running_speech > 0
     columns = []
     for support in episode.support:
-        shots = [backend.learn(encoder.encode(heard)) for clip in support for heard in hearings(load(clip), toy_model.config.speeds)]
+        spoken = [cut_utterance(load(clip)) for clip in support]
+        shots = [backend.learn(encoder.encode(hearing_support(said, speed))) for said in spoken for speed in toy_model.config.speeds]
         calibration = calibrate(backend, toy_model, shots)
         backend.deploy([shots])
         raw = []

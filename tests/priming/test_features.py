@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from audio.utterance import MARGIN_S, cut_utterance
+from audio.voice import speech_segments
 from priming import features
-from priming.augmentation import AugmentationConfig, NoiseBank, augment
+from priming.augmentation import AugmentationConfig, NoiseBank, augment, draw_speed
 from priming.clip import Clip
 from priming.corpus import isolated_clips, load, noise_clips
-from priming.episodes import hearing
+from priming.episodes import AFTER_S, SUPPORT_AFTER_S, hearing, hearing_support
 from priming.errors import DataError, LeakError
-from priming.features import FeatureConfig, Features, encode_features, joined_features, last_steps
+from priming.features import FeatureConfig, Features, delayed, encode_features, joined_features, last_steps
 from priming.gate import PrimingData
 from priming.workspace import Workspace
 
@@ -91,6 +93,40 @@ def test_a_clip_is_kept_to_its_end_and_a_short_one_begins_with_its_background() 
     assert np.array_equal(last_steps(spikes, 3), spikes[2:])
     assert np.array_equal(last_steps(spikes, 7), spikes[[0, 0, 0, 1, 2, 3, 4]])
     assert np.array_equal(last_steps(spikes, 5), spikes)
+
+
+def test_clips_that_words_are_learnt_from_end_as_an_enrolment_does(data: PrimingData, toy_workspace: Workspace, tmp_path: Path) -> None:
+    encoder, step_s = toy_workspace.encoder, toy_workspace.encoder.step_ms / 1000
+    found = encode_features(data.words, encoder, CONFIG, tmp_path, data, workers=1)
+    every, steps = np.arange(len(found.clips)), np.arange(CONFIG.steps)
+    for copy in range(CONFIG.copies + 1):
+        copies = np.full(len(every), copy)
+        plain, support, late = found.take(every, copies), found.take_support(every, copies), found.lateness(every, copies)
+        for index, clip in enumerate(found.clips):
+            speed = draw_speed(np.random.default_rng([CONFIG.seed, index, copy]), AugmentationConfig()) if copy else 1.0
+            rest_s = (clip.duration_s - speech_segments(load(clip))[-1][1]) / speed + AFTER_S
+            assert late[index] == pytest.approx((rest_s - MARGIN_S - SUPPORT_AFTER_S) / step_s, abs=0.5001)
+            assert np.array_equal(support[index], plain[index][np.clip(steps - late[index], 0, CONFIG.steps - 1)])
+    assert np.array_equal(found.clean(every).take_support(every, 0 * every), found.take_support(every, 0 * every))
+    encoded_again = encode_features(data.words, encoder, CONFIG, tmp_path, data, words=False)
+    assert not encoded_again.lateness(every, 0 * every).any()
+
+
+def test_what_enrolment_hears_is_what_a_word_is_learnt_from_in_priming(data: PrimingData, toy_workspace: Workspace, tmp_path: Path) -> None:
+    """But for the room, which the one goes on with as it was recorded and the other as it is synthesised."""
+    encoder = toy_workspace.encoder
+    found = encode_features(data.words, encoder, CONFIG, tmp_path, data, workers=1)
+    for index, clip in enumerate(found.clips[:8]):
+        heard = last_steps(encoder.encode(hearing_support(cut_utterance(load(clip)))), CONFIG.steps)
+        primed = found.take_support(np.array([index]), np.array([0]))[0]
+        agree = [np.mean(heard == delayed(primed[None], np.array([late]))[0]) for late in (-4, 0, 4)]
+        assert int(np.argmax(agree)) == 1
+
+
+def test_clips_are_shifted_along_their_steps() -> None:
+    spikes = np.eye(5, dtype=np.uint8)[None].repeat(3, 0)
+    rows = [[0, 0, 0, 1, 2], [0, 1, 2, 3, 4], [1, 2, 3, 4, 4]]
+    assert np.array_equal(delayed(spikes, np.array([2, 0, -1])), np.eye(5, dtype=np.uint8)[rows])
 
 
 def test_joined_features_are_read_like_their_parts() -> None:
