@@ -40,7 +40,8 @@ Number = TypeVar("Number", np.uint8, np.float32)
 PIECE_MS = 1600.0  # normalisation: as long as a spoken command with its surroundings
 PIECES = 200  # that normalisation listens to, evenly over the bank
 LEVELS = (0.5, 0.95)  # quantiles that become 0 and 1
-OWN_SHARE = 0.5  # of a word's own quantiles and its own tail, against those of words on average
+OWN_SHARE = 0.5  # of a word's own quantiles, against those of words on average
+OWN_TAIL_SHARE = 0.25  # of a word's own tail, which rests on few stretches
 SMALLEST_SCALE = 1e-3  # of a word whose network answers alike to everything
 STRETCH_MS = 4 * PIECE_MS  # the tail: what begins and ends between two stretches is lost, a tenth at this length
 LARGEST = 1.0  # raw score of background: the cosine of what was heard and what was learnt; the learning network adds a few hundredths
@@ -205,7 +206,7 @@ def _calibrated(
     found, first = [], 0
     for w, (shots, scale) in enumerate(zip(words, scales(model.config.levels, in_pieces), strict=True)):
         tail = fit_tail((in_stretches[:, w] - scale.offset) / scale.scale, stretch_s(model), scale.normalise(LARGEST))
-        tail = tail if average is None else blended(tail, average, OWN_SHARE)
+        tail = tail if average is None else blended(tail, average, OWN_TAIL_SHARE)
         own = tuple(scale.normalise(float(raw)) for raw in heard[first : first + len(shots), w])
         first += len(shots)
         found.append(Calibration(**scale.model_dump(), threshold=tail.threshold(per_hour), per_hour=per_hour, tail=tail, own=own))

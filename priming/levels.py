@@ -1,7 +1,7 @@
 """What scores background gets from words on average: found at the end of priming, on words that were primed on.
 
-The scale of an enrolled word and the tail that its threshold comes from (`priming.calibration`) are taken half from the word's own network and half
-from these.
+The scale of an enrolled word (`priming.calibration`) is taken half from its own network and half from these, the tail that its threshold comes from a
+quarter from its own and the rest from these.
 """
 
 from collections.abc import Mapping

@@ -252,6 +252,11 @@ class Patterns:
         taken: NDArray[np.uint8] = self._said[clips]
         return taken
 
+    take_support = take
+
+    def lateness(self, clips: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.zeros(len(clips), np.int64)
+
 
 @pytest.fixture(scope="session")
 def pattern_loop() -> Callable[..., Loop]:

@@ -115,7 +115,7 @@ def test_half_of_a_tail_is_that_of_words_on_average(model: PrimedModel) -> None:
     own = calibrate_words(cast(Backend, Counting()), model, words)
     average = replace(model, config=model.config.model_copy(update={"tail": TAIL}))
     for found in calibrate_words(cast(Backend, Counting()), average, words):
-        assert found.tail == blended(own[0].tail, TAIL, 0.5)
+        assert found.tail == blended(own[0].tail, TAIL, 0.25)
         assert found.threshold == found.tail.threshold(DEFAULT_PER_HOUR)
 
 

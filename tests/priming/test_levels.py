@@ -32,7 +32,7 @@ def test_levels_are_averaged_over_words(toy_model: PrimedModel, toy_workspace: W
     with torch.no_grad():
         pieces = hear(cut_pieces(toy_model.background, learner.step_ms))
         for clip in chosen.tolist():
-            learnt, _ = schemes.learn(learner, weights, hear(words.take(np.array([clip]), np.zeros(1, np.int64))))
+            learnt, _ = schemes.learn(learner, weights, hear(words.take_support(np.array([clip]), np.zeros(1, np.int64))))
             alone.append(levels_of(schemes.respond(learner, weights, learnt, pieces)[0].amax(0).T.double().numpy())[:, 0])
     np.testing.assert_allclose(found, np.mean(alone, axis=0), rtol=1e-5)
     assert found[0] < found[1]
@@ -53,7 +53,7 @@ def test_the_average_tail_is_that_of_words_calibrated_by_a_backend(
     backend = TorchBackend()
     backend.load(model.config.learner, model.weights)
     chosen = np.linspace(0, len(words.clips) - 1, 5).round().astype(np.int64)
-    utterances = words.take(chosen, np.zeros(5, np.int64))
+    utterances = words.take_support(chosen, np.zeros(5, np.int64))
     tails = [calibrate(backend, model, [backend.learn(utterance)]).tail for utterance in utterances]
     assert np.std([tail.level for tail in tails]) > 0.01  # words differ
     for name, value in mean_tail(tails).model_dump().items():
