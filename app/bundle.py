@@ -137,7 +137,6 @@ def _derived(engine: "Engine", word: StoredWord) -> StoredWord:
         return describe(
             engine, info.word, list(zip(word.utterances, info.shots, strict=True)), info.created, earlier=info.calibration, speeds=info.speeds
         )
-    found = engine.calibrate(word.shots)
-    own = tuple(found.normalise(score * info.calibration.scale + info.calibration.offset) for score in info.calibration.own)  # not to be heard again
-    calibration = KEPT.apply(found.model_copy(update={"own": own}), info.calibration)
+    own_raw = [score * info.calibration.scale + info.calibration.offset for score in info.calibration.own]  # utterances not to be heard again
+    calibration = KEPT.apply(engine.calibrate(word.shots, own_raw), info.calibration)
     return StoredWord(info=info.model_copy(update={"model": engine.reference, "calibration": calibration}), shots=word.shots)

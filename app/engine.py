@@ -67,16 +67,15 @@ class Engine:
             found.append(self.backend.process(shot.inputs)[:, 0])
         return found
 
-    def calibrate(self, shots: Sequence["Shot"], answers: Sequence[NDArray[np.float32]] | None = None) -> "Calibration":
+    def calibrate(self, shots: Sequence["Shot"], own_raw: Sequence[float]) -> "Calibration":
         """Find how a word's raw scores are to be read; the word stays deployed, alone.
 
         Args:
             shots: of the word.
-            answers: to its own utterances, where they are known already.
+            own_raw: its largest raw score for each of its utterances.
         """
         from priming.calibration import calibrate
 
-        own_raw = None if answers is None else [float(scores.max()) for scores in answers]
         return calibrate(self.backend, self.model, shots, bank=self.bank, own_raw=own_raw)
 
     @cached_property

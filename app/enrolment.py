@@ -227,7 +227,7 @@ def describe(
         model_sha256=engine.model.sha256,
         encoder_sha256=encoder_sha256(engine.model),
         created=created,
-        calibration=acceptance.apply(engine.calibrate(learnt, answers), earlier),
+        calibration=acceptance.apply(engine.calibrate(learnt, [float(scores.max()) for scores in answers]), earlier),
         lag_s=round(engine.lag(answers, [about.end_s for _, about in shots]), 3),
         shots=tuple(about for _, about in shots),
         speeds=heard_at,

@@ -15,9 +15,12 @@ has a word's own quantiles alone.
 In running speech something is taken off the raw score (`audio.running_speech`): a command is said between pauses, so in the middle of a sentence a
 score must be higher to be believed. Scales are taken from scores of which nothing is taken off, tails from what listening would see.
 
-The **threshold** is that which background passes a stated number of times an hour (`priming.tail`).
+The **threshold** is that which background passes a stated number of times an hour (`priming.tail`). A quarter of the tail that says so is the word's
+own; the rest is that of words on average, which are learnt from as many utterances as the word (`average_tail_for`): the scores that background gets
+from a mean of several utterances have another tail than those it gets from one.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,10 +45,11 @@ PIECES = 200  # that normalisation listens to, evenly over the bank
 LEVELS = (0.5, 0.95)  # quantiles that become 0 and 1
 OWN_SHARE = 0.5  # of a word's own quantiles, against those of words on average
 OWN_TAIL_SHARE = 0.25  # of a word's own tail, which rests on few stretches
+SEVERAL = 5  # utterances of each word that a model's second average tail is of
 SMALLEST_SCALE = 1e-3  # of a word whose network answers alike to everything
 STRETCH_MS = 4 * PIECE_MS  # the tail: what begins and ends between two stretches is lost, a tenth at this length
 LARGEST = 1.0  # raw score of background: the cosine of what was heard and what was learnt; the learning network adds a few hundredths
-AT_ONCE = 200  # clips times words that are scored together
+AT_ONCE = 200  # clips that are scored together
 DEFAULT_PER_HOUR = 1.0  # false accepts of a word
 PER_HOUR = (0.01, START_PER_HOUR)  # what can be aimed at
 
@@ -146,7 +150,7 @@ def scale_deployed(backend: Backend, model: "PrimedModel", heard: Sequence[Heard
     """
     if heard is not None and isinstance(backend, HearsOnce):
         return scales(model.config.levels, _checked(np.concatenate([backend.score_heard(group) for group in heard]).astype(np.float64)))
-    return scales(model.config.levels, _score(backend, list(pieces(model)), 1))
+    return scales(model.config.levels, _score(backend, list(pieces(model))))
 
 
 def levels_of(maxima: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -163,54 +167,20 @@ def scales(levels: tuple[float, float] | None, maxima: NDArray[np.float64]) -> l
     return [Scale(offset=float(offset), scale=float(scale)) for offset, scale in zip(low, np.maximum(high - low, SMALLEST_SCALE), strict=True)]
 
 
-def calibrate_words(backend: Backend, model: "PrimedModel", words: Sequence[Sequence[Shot]], per_hour: float = DEFAULT_PER_HOUR) -> list[Calibration]:
-    """Calibrate words, whether or not they stand out from background; they stay deployed.
+def average_tail_for(model: "PrimedModel", utterances: int) -> Tail | None:
+    """Return the tail of words on average that are learnt from so many utterances.
+
+    The model knows it for one utterance and for several; between them the law is mixed, linear in the logarithm of their number, because each further
+    utterance changes a mean less than the one before. More than `SEVERAL` count as so many: beyond what was measured nothing is extrapolated.
 
     Args:
-        backend: with the model loaded.
-        model: whose background bank is heard.
-        words: shots of each.
-        per_hour: false accepts of each word to aim at.
-
-    Returns:
-        One calibration per word, in order.
-
-    Raises:
-        CalibrationError: a score is no number, or a rate that the bank says nothing about.
+        model: that knows the averages; without the one of several utterances, that of one stands for all.
+        utterances: one at least.
     """
-    check_rate(per_hour)
-    backend.deploy(words)
-    return _calibrated(backend, model, words, per_hour, *_in_bank(backend, model, len(words)))
-
-
-def _in_bank(backend: Backend, model: "PrimedModel", words: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Score the bank for so many deployed words: the largest raw scores in pieces [P, W] and in stretches [S, W]."""
-    return _score(backend, list(pieces(model)), words), _score(backend, list(stretches(model)), words, taken_off(model))
-
-
-def _calibrated(
-    backend: Backend,
-    model: "PrimedModel",
-    words: Sequence[Sequence[Shot]],
-    per_hour: float,
-    in_pieces: NDArray[np.float64],
-    in_stretches: NDArray[np.float64],
-    own_raw: Sequence[float] | None = None,
-) -> list[Calibration]:
-    """Calibrate the deployed words from their largest raw scores in pieces [P, W] and in stretches [S, W] of the bank."""
-    average = model.config.tail
-    if own_raw is None:
-        heard = _score(backend, [shot.inputs for shots in words for shot in shots], len(words))  # [shots of all words, W]
-    else:  # of one word
-        heard = _checked(np.array(own_raw, np.float64)[:, None])
-    found, first = [], 0
-    for w, (shots, scale) in enumerate(zip(words, scales(model.config.levels, in_pieces), strict=True)):
-        tail = fit_tail((in_stretches[:, w] - scale.offset) / scale.scale, stretch_s(model), scale.normalise(LARGEST))
-        tail = tail if average is None else blended(tail, average, OWN_TAIL_SHARE)
-        own = tuple(scale.normalise(float(raw)) for raw in heard[first : first + len(shots), w])
-        first += len(shots)
-        found.append(Calibration(**scale.model_dump(), threshold=tail.threshold(per_hour), per_hour=per_hour, tail=tail, own=own))
-    return found
+    one, several = model.config.tail, model.config.tail_several
+    if one is None or several is None:
+        return one
+    return blended(several, one, min(1.0, math.log(utterances) / math.log(SEVERAL)))
 
 
 def calibrate(
@@ -229,7 +199,8 @@ def calibrate(
         shots: of the word.
         per_hour: false accepts to aim at.
         bank: of the model, so that what words share hears it once for all of them; the result is the same to the last bit.
-        own_raw: largest raw score of the word for each of its utterances, where that is known already.
+        own_raw: largest raw score of the word for each of its utterances, where that is known already. Shots may be more than utterances, which are
+            heard at several speeds, or fewer, where utterances were forgotten; without this, each shot counts as an utterance.
 
     Returns:
         The calibration.
@@ -240,11 +211,17 @@ def calibrate(
     check_rate(per_hour)
     if bank is None or not isinstance(backend, HearsOnce):
         backend.deploy([shots])
-        in_pieces, in_stretches = _in_bank(backend, model, 1)
+        in_pieces, in_stretches = _score(backend, list(pieces(model))), _score(backend, list(stretches(model)), taken_off(model))
     else:
         in_pieces, in_stretches = map(_checked, bank.maxima(backend, shots))
         backend.deploy([shots])
-    return _calibrated(backend, model, [shots], per_hour, in_pieces, in_stretches, own_raw)[0]
+    heard = _score(backend, [shot.inputs for shot in shots])[:, 0] if own_raw is None else _checked(np.array(own_raw, np.float64))
+    (scale,) = scales(model.config.levels, in_pieces)
+    tail = fit_tail((in_stretches[:, 0] - scale.offset) / scale.scale, stretch_s(model), scale.normalise(LARGEST))
+    average = average_tail_for(model, len(heard))
+    tail = tail if average is None else blended(tail, average, OWN_TAIL_SHARE)
+    own = tuple(scale.normalise(float(raw)) for raw in heard)
+    return Calibration(**scale.model_dump(), threshold=tail.threshold(per_hour), per_hour=per_hour, tail=tail, own=own)
 
 
 def stretch_maxima(backend: Backend, model: "PrimedModel", shots: Sequence[Shot], bank: "Bank | None" = None) -> NDArray[np.float64]:
@@ -264,7 +241,7 @@ def stretch_maxima(backend: Backend, model: "PrimedModel", shots: Sequence[Shot]
     """
     if bank is None or not isinstance(backend, HearsOnce):
         backend.deploy([shots])
-        return _score(backend, list(stretches(model)), 1, taken_off(model))[:, 0]
+        return _score(backend, list(stretches(model)), taken_off(model))[:, 0]
     return _checked(bank.maxima(backend, shots)[1])[:, 0]
 
 
@@ -308,15 +285,14 @@ def _cut(background: NDArray[Number], steps: int) -> NDArray[Number]:
     return background[: whole * steps].reshape(whole, -1, background.shape[1])
 
 
-def groups(clips: int, words: int = 1) -> list[slice]:
-    """Divide clips into what is scored together: fewer at a time where there are many words."""
-    group = max(8, AT_ONCE // max(1, words))
-    return [slice(first, first + group) for first in range(0, clips, group)]
+def groups(clips: int) -> list[slice]:
+    """Divide clips into what is scored together."""
+    return [slice(first, first + AT_ONCE) for first in range(0, clips, AT_ONCE)]
 
 
-def _score(backend: Backend, clips: Sequence[NDArray[np.uint8]], words: int, less: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
-    """Score clips for so many deployed words, less [clips, T], and check the scores: [clips, W]."""
-    found = [backend.score(clips[part], None if less is None else list(less[part])) for part in groups(len(clips), words)]
+def _score(backend: Backend, clips: Sequence[NDArray[np.uint8]], less: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    """Score clips for the deployed words, less [clips, T], and check the scores: [clips, W]."""
+    found = [backend.score(clips[part], None if less is None else list(less[part])) for part in groups(len(clips))]
     return _checked(np.concatenate(found).astype(np.float64))
 
 

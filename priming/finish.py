@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from priming.background import cached_background
+from priming.calibration import SEVERAL
 from priming.config import PrimeConfig
 from priming.levels import average_levels, average_tail
 from priming.model import ModelConfig, load_model, save_model
@@ -47,7 +48,9 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         weights[METRIC] = whitened(weights[METRIC], usual, config.whitening)
     levels = None if loop.learner.theta == "weights" else average_levels(loop.learner, weights, workspace.features, background.spikes)
     weight = 0.0 if levels is None else config.running_speech * (levels[1] - levels[0])
-    tail = None if levels is None else average_tail(loop.learner, weights, workspace.features, background, levels, weight)
+    tail = several = None
+    if levels is not None:
+        tail, several = (average_tail(loop.learner, weights, workspace.features, background, levels, weight, shots) for shots in (1, SEVERAL))
     clips = workspace.data.words
     provenance: dict[str, Any] = {
         "configuration": config.model_dump(mode="json", exclude={"data", "out", "cache"}),
@@ -69,6 +72,7 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         speeds=config.speeds,
         levels=levels,
         tail=tail,
+        tail_several=several,
         running_speech=weight,
         provenance=provenance,
     )

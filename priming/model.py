@@ -72,7 +72,8 @@ class ModelConfig(BaseModel):
     learner: LearnerConfig
     speeds: Speeds = (1.0,)  # at which an utterance is learnt from, as it was said first (`audio.speed`)
     levels: tuple[float, float] | None = None  # raw scores that are 0 and 1 for words on average (`priming.calibration`)
-    tail: Tail | None = None  # of the scores of background, for words on average (`priming.tail`)
+    tail: Tail | None = None  # of the scores of background, for words on average that are learnt from one utterance (`priming.tail`)
+    tail_several: Tail | None = None  # the same for words that are learnt from several, `priming.calibration.SEVERAL`; None where that was not found
     running_speech: float = Field(default=0.0, ge=0)  # raw score that is taken off where somebody surely speaks on (`audio.running_speech`)
     provenance: dict[str, Any]  # how it was primed: command, seed, corpora, steps, validation figures
 

@@ -18,8 +18,8 @@ may be: given :math:`n` stretches whose t sum up to :math:`b`, :math:`|\xi|` has
 What is ordinary for validation words, :math:`\xi` = -0.1, counts as five stretches more (the conjugate prior). Of the highest fifth of the stretches
 only the number counts (they are censored): they may say the very word, and then their scores belong to another law.
 
-**Half of it is that of words on average**, which the model knows from the words that it was primed on (`priming.levels`): the few high scores of one
-word say less about how it fares elsewhere than they seem to.
+**Three quarters of it are that of words on average**, which the model knows from the words that it was primed on (`priming.levels`): the few high
+scores of one word say less about how it fares elsewhere than they seem to.
 """
 
 from collections.abc import Sequence

@@ -11,8 +11,14 @@ from safetensors.numpy import save
 
 from app import bundle as module
 from app.bundle import HEADER, read_bundle, take_over, write_bundle
+from app.engine import open_engine
+from app.enrolment import enroll
 from app.errors import StoreError
 from app.store import StoredWord, WordStore, encode
+from audio.files import read_audio
+from priming.calibration import calibrate
+from priming.model import load_model, save_model
+from priming.tail import Tail
 
 NewWord = Callable[..., StoredWord]
 Cli = Callable[..., tuple[int, str, str]]
@@ -147,6 +153,26 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "MOST_WORDS", 1)
     with pytest.raises(StoreError, match="between 1 and 1"):
         write_bundle(tmp_path / "b", [new_word("lamp"), new_word("radio")])
+
+
+def test_a_forgotten_word_is_calibrated_as_one_of_as_many_utterances_as_it_was_learnt_from(tmp_path: Path, tiny_model: Path) -> None:
+    model, known, speech = load_model(tiny_model), tmp_path / "known.safetensors", read_audio(RECORDING)
+    one = Tail(level=2.0, per_hour=60.0, spread=0.3, shape=-0.1, highest=2.4, minutes=40.0)
+    tails = {"tail": one, "tail_several": one.model_copy(update={"level": 1.6}), "speeds": (1.0, 0.86, 1.16)}
+    save_model(known, model.config.model_copy(update=tails), model.weights, model.encoder_constants, model.background, model.running_speech)
+    engine = open_engine(str(known), "torch")
+    for count, level in ((1, 2.0), (5, 1.6)):
+        words = tmp_path / f"words{count}"
+        before = enroll("connect", *[speech] * count, words=words, model=str(known), forget_utterance=True).info
+        (stored,) = WordStore(words).words()
+        assert (len(stored.shots), len(before.calibration.own)) == (1, count)
+        imported = WordStore(tmp_path / f"imported{count}")
+        take_over(imported, [stored], [engine])
+        after = imported.require("connect").info
+        for found in (before.calibration, after.calibration):
+            own = calibrate(engine.backend, model, stored.shots).tail.level  # of a model without averages
+            assert found.tail.level == pytest.approx(0.25 * own + 0.75 * level, abs=0.02)
+        assert after.calibration.own == pytest.approx(before.calibration.own, abs=0.05)
 
 
 def test_words_of_one_bundle_that_would_be_taken_for_each_other_are_refused(cli: Cli, tmp_path: Path, tiny_model: Path) -> None:

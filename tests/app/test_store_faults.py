@@ -177,8 +177,8 @@ class Scene:
             engine: Any = SimpleNamespace(
                 reference="embedding",
                 model=SimpleNamespace(sha256=self.words[0].info.model_sha256, weights={}, config=SimpleNamespace(speeds=(1.0,))),
-                answers=lambda shots, said: list(said),
-                calibrate=lambda shots, answers: self.words[0].info.calibration.model_copy(update={"own": (4.5,) * len(shots)}),
+                answers=lambda shots, said: [shot.readout for shot in said],
+                calibrate=lambda shots, own_raw: self.words[0].info.calibration.model_copy(update={"own": (4.5,) * len(shots)}),
                 lag=lambda answers, ends: 0.0,
             )
             return lambda: print(store_shots(engine, store, "lamp", [self.new_shot])[0].info.word)

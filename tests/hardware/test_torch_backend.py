@@ -273,6 +273,7 @@ def test_a_shot_survives_being_stored(make_primed: MakePrimed, make_spikes: Make
     stored = Shot(shot.factor.copy(), shot.inputs.copy(), shot.features.copy(), shot.recurrent.copy(), shot.readout.copy())
     for array in stored:
         array.setflags(write=False)
-    backend.deploy([[shot], [stored]])
-    scores = backend.process(make_spikes(20, 1))
-    np.testing.assert_array_equal(scores[:, 0], scores[:, 1])
+    backend.deploy([[shot]])
+    expected = backend.process(make_spikes(20, 1))
+    backend.deploy([[stored]])  # by itself: the place of a word in a product may change its last bit on some processors
+    np.testing.assert_array_equal(backend.process(make_spikes(20, 1)), expected)

@@ -17,8 +17,8 @@ from priming.calibration import (
     SMALLEST_SCALE,
     Calibration,
     Scale,
+    average_tail_for,
     calibrate,
-    calibrate_words,
     scale_deployed,
 )
 from priming.errors import CalibrationError
@@ -29,11 +29,12 @@ from snn.config import LearnerConfig
 STEPS = 80  # of a piece: 1.6 s in steps of 20 ms
 COUNT = 11  # pieces of the small bank
 TAIL = Tail(level=2.0, per_hour=60.0, spread=0.5, shape=-0.1, highest=3.1, minutes=40.0)
+SEVERAL_TAIL = Tail(level=3.0, per_hour=50.0, spread=0.8, shape=-0.3, highest=4.1, minutes=20.0)
 CALIBRATION = Calibration(offset=0.0, scale=1.0, threshold=3.0, per_hour=1.0, tail=TAIL, own=(4.5, 5.0))
 
 
 class Counting:
-    """Scores a clip with the number of its spikes: word 0 as it is, word 1 doubled and shifted, word 2 not at all, word 3 not with numbers."""
+    """Scores a clip with the number of its spikes: word 0 as it is, word 1 doubled and shifted, word 2 not at all."""
 
     def __init__(self, words: int = 3) -> None:
         self.deployed: list[Any] = []
@@ -47,7 +48,21 @@ class Counting:
     def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
         self.lengths += [len(clip) for clip in clips]
         count = np.array([clip.sum() for clip in clips], np.float32)
-        return np.stack([count, 2 * count - 7, 0 * count, np.nan * count], 1)[:, : self._words]
+        return np.stack([count, 2 * count - 7, 0 * count], 1)[:, : self._words]
+
+
+class Louder(Counting):
+    """Scores everything higher."""
+
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
+        return 2 * super().score(clips, less) - 7
+
+
+class Wordless(Counting):
+    """Scores nothing with a number."""
+
+    def score(self, clips: Sequence[NDArray[np.uint8]], less: Less = None) -> NDArray[np.float32]:
+        return np.full((len(clips), 1), np.nan, np.float32)
 
 
 def model_with(background: NDArray[np.uint8]) -> PrimedModel:
@@ -98,25 +113,67 @@ def test_normalisation_listens_to_pieces_from_the_whole_of_a_long_bank() -> None
     assert backend.lengths == [STEPS] * PIECES
 
 
-def test_every_word_is_calibrated_with_its_own_utterances(model: PrimedModel) -> None:
+def test_a_word_is_calibrated_with_its_own_utterances(model: PrimedModel) -> None:
     backend = Counting()
-    words = [[utterance(14), utterance(23)], [utterance(14)]]
-    found = calibrate_words(cast(Backend, backend), model, words)
-    assert backend.deployed == words
-    assert found[0].own == (2.0, 4.0)
-    assert found[1].own == (2.0,)
-    assert found[0].tail == found[1].tail  # a word that scores higher on everything needs no other threshold
-    assert [c.per_hour for c in found] == [DEFAULT_PER_HOUR] * 2
-    assert found[0].threshold == found[0].tail.threshold(DEFAULT_PER_HOUR)
+    shots = [utterance(14), utterance(23)]
+    found = calibrate(cast(Backend, backend), model, shots)
+    assert backend.deployed == [shots]
+    assert found.own == (2.0, 4.0)
+    assert found.per_hour == DEFAULT_PER_HOUR
+    assert found.threshold == found.tail.threshold(DEFAULT_PER_HOUR)
 
 
-def test_half_of_a_tail_is_that_of_words_on_average(model: PrimedModel) -> None:
-    words = [[utterance(14)], [utterance(23)]]
-    own = calibrate_words(cast(Backend, Counting()), model, words)
-    average = replace(model, config=model.config.model_copy(update={"tail": TAIL}))
-    for found in calibrate_words(cast(Backend, Counting()), average, words):
-        assert found.tail == blended(own[0].tail, TAIL, 0.25)
-        assert found.threshold == found.tail.threshold(DEFAULT_PER_HOUR)
+def test_a_word_that_scores_higher_on_everything_needs_no_other_threshold(model: PrimedModel) -> None:
+    ordinary, louder = (calibrate(cast(Backend, backend), model, [utterance(14)]) for backend in (Counting(), Louder()))
+    assert (louder.tail, louder.threshold, louder.own) == (ordinary.tail, ordinary.threshold, ordinary.own)
+    assert louder.scale == 2 * ordinary.scale
+
+
+def test_three_quarters_of_a_tail_are_that_of_words_on_average(model: PrimedModel) -> None:
+    own = calibrate(cast(Backend, Counting()), model, [utterance(14)]).tail
+    found = calibrate(cast(Backend, Counting()), with_tails(model, TAIL, None), [utterance(14)])
+    assert found.tail == blended(own, TAIL, 0.25)
+    assert found.threshold == found.tail.threshold(DEFAULT_PER_HOUR)
+
+
+def with_tails(model: PrimedModel, one: Tail | None, several: Tail | None) -> PrimedModel:
+    return replace(model, config=model.config.model_copy(update={"tail": one, "tail_several": several}))
+
+
+@pytest.mark.parametrize(("count", "share"), [(1, 0.0), (2, 0.4306766), (5, 1.0), (7, 1.0)])  # log 2 / log 5
+def test_the_average_is_of_words_of_as_many_utterances(model: PrimedModel, count: int, share: float) -> None:
+    shots = [utterance(14)] * count
+    own = calibrate(cast(Backend, Counting()), model, shots).tail
+    found = calibrate(cast(Backend, Counting()), with_tails(model, TAIL, SEVERAL_TAIL), shots)
+    for name in ("level", "per_hour", "spread", "shape"):
+        average = (1 - share) * getattr(TAIL, name) + share * getattr(SEVERAL_TAIL, name)
+        assert getattr(found.tail, name) == pytest.approx(0.25 * getattr(own, name) + 0.75 * average, rel=1e-6), name
+    assert (found.tail.highest, found.tail.minutes) == (own.highest, own.minutes)  # counted, not mixed
+    assert found.threshold == found.tail.threshold(DEFAULT_PER_HOUR)
+
+
+def test_an_utterance_that_is_heard_at_several_speeds_is_one(model: PrimedModel) -> None:
+    known, shots = with_tails(model, TAIL, SEVERAL_TAIL), [utterance(14)] * 6
+    alone, two = (calibrate(cast(Backend, Counting()), known, shots, own_raw=[14.0] * count) for count in (1, 2))
+    assert alone.tail == calibrate(cast(Backend, Counting()), known, shots[:1]).tail
+    assert two.tail == calibrate(cast(Backend, Counting()), known, shots[:2]).tail
+    assert (alone.own, two.own) == ((2.0,), (2.0, 2.0))
+
+
+def test_shots_whose_utterances_were_forgotten_stand_for_as_many_as_there_were(model: PrimedModel) -> None:
+    known, shots = with_tails(model, TAIL, SEVERAL_TAIL), [utterance(14)] * 5
+    found = calibrate(cast(Backend, Counting()), known, shots[:1], own_raw=[14.0, 23.0, 14.0, 14.0, 14.0])
+    assert found.own == (2.0, 4.0, 2.0, 2.0, 2.0)
+    assert found.tail == calibrate(cast(Backend, Counting()), known, shots).tail
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7])
+def test_a_model_that_knows_one_average_takes_it_for_all_words(model: PrimedModel, count: int) -> None:
+    assert average_tail_for(with_tails(model, TAIL, None), count) == TAIL
+    assert average_tail_for(model, count) is None
+    shots = [utterance(14)] * count
+    own = calibrate(cast(Backend, Counting()), model, shots).tail
+    assert calibrate(cast(Backend, Counting()), with_tails(model, TAIL, None), shots).tail == blended(own, TAIL, 0.25)
 
 
 def test_one_word_is_calibrated_alone(model: PrimedModel) -> None:
@@ -139,7 +196,7 @@ def test_a_silent_bank_gives_a_threshold_above_it(model: PrimedModel) -> None:
 
 def test_a_network_that_answers_with_no_number_is_refused(model: PrimedModel) -> None:
     with pytest.raises(CalibrationError, match="record the word again"):
-        calibrate_words(cast(Backend, Counting()), model, [[utterance(1)]] * 4)
+        calibrate(cast(Backend, Wordless()), model, [utterance(1)])
 
 
 def test_a_threshold_by_rate_and_by_hand() -> None:

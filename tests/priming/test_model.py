@@ -21,6 +21,7 @@ from priming.atomic import write_atomically
 from priming.errors import ModelError
 from priming.model import ModelConfig, built_in_models, load_model, save_model
 from priming.packing import pack_spikes
+from priming.tail import Tail
 from snn.config import LearnerConfig
 from snn.initialise import initial_weights
 
@@ -79,6 +80,16 @@ def test_running_speech_is_kept_in_255_steps_and_must_be_of_the_bank(tmp_path: P
         save_model(path, config, weights, constants, background, foreign)
         with pytest.raises(ModelError, match="does not hold the background bank"):
             load_model(path)
+
+
+def test_tails_are_kept_and_an_older_file_has_none_of_several_utterances(written: Path) -> None:
+    one, several = (Tail(level=level, per_hour=60.0, spread=0.5, shape=-0.1, stretches=36.0, highest=3.1, minutes=40.0) for level in (0.8, 1.1))
+    save_model(written, CONFIG.model_copy(update={"tail": one, "tail_several": several}), *parts())
+    assert (load_model(written).config.tail, load_model(written).config.tail_several) == (one, several)
+    older = CONFIG.model_copy(update={"tail": one}).model_dump_json(exclude={"tail_several"})
+    assert "tail_several" not in older
+    written.write_bytes(save(load(written.read_bytes()), metadata={"sayonce": older}))
+    assert (load_model(written).config.tail, load_model(written).config.tail_several) == (one, None)
 
 
 def test_built_in_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
