@@ -63,7 +63,8 @@ def test_the_profile_marks_the_gate_only(weights: lsg.LsgWeights) -> None:
 def test_a_longer_utterance_shifts_the_gate_and_leaves_the_learning_signals(weights: lsg.LsgWeights) -> None:
     x, z = spikes(20, 2)
     short, long = lsg.generate(x[:13], z[:13], weights), lsg.generate(x, z, weights)
-    assert torch.equal(short.learning, long.learning[:13])
+    assert torch.equal(short.spikes, long.spikes[:13])
+    torch.testing.assert_close(short.learning, long.learning[:13], rtol=1e-12, atol=1e-12)  # a longer product may round differently
     assert not torch.allclose(short.gate, long.gate[:13])
 
 
