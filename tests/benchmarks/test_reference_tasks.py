@@ -145,10 +145,10 @@ def test_there_is_a_learning_signal_during_the_prompt_alone() -> None:
     torch.testing.assert_close(delta, logits.grad)
 
 
-@pytest.mark.parametrize(("name", "iterations"), [(Name.TORCH, 40), (Name.FIXED, 20)], ids=["torch", "fixed"])
-def test_one_cue_is_remembered_after_a_short_delay(name: Name, iterations: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [Name.TORCH, Name.FIXED], ids=["torch", "fixed"])
+def test_one_cue_is_remembered_after_a_short_delay(name: Name, tmp_path: Path) -> None:
     seen: list[cues.Check] = []
-    run = cues.learn(cues.executor(name), 0, 1.0, curriculum=(1,), iterations=iterations, batch=24, delay=100, watch=seen.append, judged=128)
+    run = cues.learn(cues.executor(name), 0, 1.0, curriculum=(1,), iterations=40, batch=24, delay=100, watch=seen.append, judged=128)
     assert [tuple(point) for point in seen] == run.checks
     assert min(point.error for point in seen) < 0.25  # chance is 0.5
     assert run.final < 0.25
