@@ -4,11 +4,11 @@ Raw scores of different words are not on one scale: a word made of common sounds
 speaker verification, each word's network hears speech and noise of the bank that ships with the model, and its scores are placed between what it
 found there:
 
-.. math:: s = \frac{\mathrm{raw} - l_0}{l_1 - l_0}, \qquad l_0 = \tfrac12 (q_{50} + \bar q_{50}), \quad l_1 = \tfrac12 (q_{95} + \bar q_{95})
+.. math:: s = \frac{\mathrm{raw} - l_0}{l_1 - l_0}, \qquad l_0 = \tfrac14 (q_{50} + 3 \bar q_{50}), \quad l_1 = \tfrac14 (q_{95} + 3 \bar q_{95})
 
 with :math:`q` the quantiles, over pieces of 1.6 s, of the largest raw score within each, and :math:`\bar q` what they are for words on average, which
 the model knows from the words that it was primed on: 0 is about an ordinary piece of background, 1 is exceeded by about a twentieth of them.
-Quantiles, because a few pieces may say the very word. Half of the average, because a word's own quantiles say partly how easily it is taken for
+Quantiles, because a few pieces may say the very word. Mostly the average, because a word's own quantiles say partly how easily it is taken for
 others, which a score must make up for, and partly how much the word has of what every speaker says, which it must not. A model without the average
 has a word's own quantiles alone.
 
@@ -43,8 +43,7 @@ Number = TypeVar("Number", np.uint8, np.float32)
 PIECE_MS = 1600.0  # normalisation: as long as a spoken command with its surroundings
 PIECES = 200  # that normalisation listens to, evenly over the bank
 LEVELS = (0.5, 0.95)  # quantiles that become 0 and 1
-OWN_SHARE = 0.5  # of a word's own quantiles, against those of words on average
-OWN_TAIL_SHARE = 0.25  # of a word's own tail, which rests on few stretches
+OWN_SHARE = 0.25  # of a word's own quantiles and of its own tail, against those of words on average
 SEVERAL = 5  # utterances of each word that a model's second average tail is of
 SMALLEST_SCALE = 1e-3  # of a word whose network answers alike to everything
 STRETCH_MS = 4 * PIECE_MS  # the tail: what begins and ends between two stretches is lost, a tenth at this length
@@ -219,7 +218,7 @@ def calibrate(
     (scale,) = scales(model.config.levels, in_pieces)
     tail = fit_tail((in_stretches[:, 0] - scale.offset) / scale.scale, stretch_s(model), scale.normalise(LARGEST))
     average = average_tail_for(model, len(heard))
-    tail = tail if average is None else blended(tail, average, OWN_TAIL_SHARE)
+    tail = tail if average is None else blended(tail, average, OWN_SHARE)
     own = tuple(scale.normalise(float(raw)) for raw in heard)
     return Calibration(**scale.model_dump(), threshold=tail.threshold(per_hour), per_hour=per_hour, tail=tail, own=own)
 

@@ -97,12 +97,12 @@ def test_the_median_becomes_0_and_a_twentieth_passes_1(model: PrimedModel) -> No
     assert found[1].normalise(2 * 9.0 - 7) == found[0].normalise(9.0)  # a word that scores higher on everything gains nothing by it
 
 
-def test_half_of_a_scale_is_that_of_words_on_average(model: PrimedModel) -> None:
+def test_three_quarters_of_a_scale_are_that_of_words_on_average(model: PrimedModel) -> None:
     known = replace(model, config=model.config.model_copy(update={"levels": (7.0, 10.5)}))
     found = scale_deployed(cast(Backend, Counting()), known)
-    assert found[0] == Scale(offset=6.0, scale=4.0)  # 0 at (5 + 7) / 2, 1 at (9.5 + 10.5) / 2
-    assert found[1] == Scale(offset=5.0, scale=6.25)
-    assert found[2] == Scale(offset=3.5, scale=1.75)  # a word that never answers is not blown up
+    assert found[0] == Scale(offset=6.5, scale=3.75)  # 0 at (5 + 3 * 7) / 4, 1 at (9.5 + 3 * 10.5) / 4
+    assert found[1] == Scale(offset=6.0, scale=4.875)
+    assert found[2] == Scale(offset=5.25, scale=2.625)  # a word that never answers is not blown up
 
 
 def test_normalisation_listens_to_pieces_from_the_whole_of_a_long_bank() -> None:
