@@ -1,7 +1,8 @@
 """What scores background gets from words on average: found at the end of priming, on words that were primed on.
 
-The scale of an enrolled word (`priming.calibration`), and the tail that its threshold comes from, are taken a quarter from its own network and the rest
-from these. The levels are of words learnt from one utterance; of tails there are two, as words that are learnt from several utterances have another.
+The scale of an enrolled word (`priming.calibration`), and the tail that its threshold comes from, are taken a quarter from its own network and three
+quarters from these. The levels are of words learnt from one utterance; of tails there are two, as words that are learnt from several utterances have
+another.
 """
 
 from collections import defaultdict
