@@ -22,7 +22,10 @@ def prime(
     out: Annotated[str | None, typer.Option("--out", metavar="MODEL", help="File to write the primed model to; needed.", show_default=False)] = None,
     encoder: Annotated[str, typer.Option("--encoder", metavar="embedding|mel", help="What turns sound into spikes.")] = "embedding",
     cell: Annotated[str | None, typer.Option("--cell", metavar="lif|alif|adlif|board", help="Of the neurons; board is SpiNNaker's.")] = None,
-    distil: Annotated[float, typer.Option("--distil", metavar="SHARE", help="Share of the budget in which mel first imitates the embedding.")] = 0.0,
+    distil: Annotated[float, typer.Option("--distil", metavar="SHARE", help="Share of the budget in which mel first imitates a teacher.")] = 0.0,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", metavar="FILE", help="Of --distil: a network of benchmarks/protonet.py [default: the embedding].")
+    ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Stop after this time.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", metavar="N", help="Stop after this many outer steps; 0 finishes --start anew.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside MODEL.")] = False,
@@ -65,6 +68,7 @@ def prime(
         "inner": inner,
         "rates": rates,
         "start": start,
+        "teacher": teacher,
         "optimizer": optimizer,
         "backend": backend,
     }

@@ -18,10 +18,9 @@ import typer
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from alternatives.analog import AnalogEncoder, log_mel_constants, values
 from alternatives.plain_errors import plain_errors
-from alternatives.prototypical import Protonet, ProtonetConfig, default_config, parameters, save_protonet
 from priming import checkpoint
+from priming.analog import AnalogEncoder, log_mel_constants, values
 from priming.config import PrimeConfig
 from priming.corpus import role_clips
 from priming.episodes import draw_episodes
@@ -29,6 +28,7 @@ from priming.errors import DataError, ModelError
 from priming.features import FeatureConfig, Features, encode_features
 from priming.metrics import Summary, summarise
 from priming.model import load_model
+from priming.prototypical import Protonet, ProtonetConfig, default_config, parameters, save_protonet
 from priming.sampler import TaskSampler
 from priming.workspace import cache_folder, collect, encode_family, validation_ways
 

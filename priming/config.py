@@ -71,7 +71,8 @@ class PrimeConfig(BaseModel):
     optimizer: Literal["bptt", "es"] = "bptt"
     tasks: int = Field(default=1, gt=0)  # of a step, whose gradients are averaged; ranks share them out (`priming.distributed`)
     patience: int | None = Field(default=None, gt=0)  # validations without a better one after which the run ends; the best one is kept
-    distil_share: float = Field(default=0.0, ge=0, lt=1)  # first share of the budget, in which a `mel` network learns to say what the embedding says
+    distil_share: float = Field(default=0.0, ge=0, lt=1)  # first share of the budget, in which a `mel` network learns to say what a teacher says
+    teacher: Path | None = None  # of distillation, primed by `benchmarks/protonet.py`; the speech embedding when None
     distil_rate: float = Field(default=3e-3, gt=0)  # Adam's meanwhile, at its largest
     distil_clips: int = Field(default=96, gt=0)  # of a step
     distil_weight: float = Field(default=3.0, ge=0)  # of the teacher afterwards, beside the objective
@@ -161,6 +162,8 @@ class PrimeConfig(BaseModel):
             raise ValueError("there is nothing to finish without a model to start from: give one step or more")
         if self.distil_share and self.encoder != "mel":
             raise ValueError("distillation is for the encoder mel; the embedding would be its own teacher")
+        if self.teacher is not None and not self.distil_share:
+            raise ValueError("a teacher is for distillation: add --distil SHARE, or leave it out")
         if self.distil_share > self.readout_share:
             raise ValueError(f"distillation must end before W_in and W_rec become plastic, at {self.readout_share:g} of the budget")
         if self.learner is not None and self.cell is not None:

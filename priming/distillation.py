@@ -1,4 +1,4 @@
-r"""Distillation: before the episodes, the feature population of the encoder `mel` learns to say what the frozen speech embedding says.
+r"""Distillation: before the episodes, the feature population of the encoder `mel` learns to say what a teacher says: by default the speech embedding.
 
 The teacher hears the same clips, copy by copy, through the `embedding` encoder; its spikes, decoded linearly, give the values
 :math:`v_k` of its 96 directions every 80 ms. The first 96 readout units of the student, low-passed but not weighted by salience, follow them:
@@ -11,12 +11,14 @@ The teacher hears the same clips, copy by copy, through the `embedding` encoder;
 with t(k) the last step of the vector's 80 ms and :math:`\epsilon` the size at which the readout of an `embedding` model starts. Both caches keep the
 end of a clip, so a vector is up to 60 ms older than the step that is to give it; it sees 775 ms. No label is used, and the teacher hears only what
 passed the gate. It goes on in the episodes, where its first two terms are added to the objective: without them the network forgets what the teacher
-knows of all words and learns the primed ones by heart. The model that comes out hears mel bands alone.
+knows of all words and learns the primed ones by heart. The model that comes out hears mel bands alone. Another teacher is primed on the same
+recordings (`priming.frame_teacher`): then nothing that the student says comes from elsewhere.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,17 +42,51 @@ Take = Callable[[Features, NDArray[np.int64], NDArray[np.int64]], NDArray[np.uin
 BLIND_VECTORS = 2  # at the start of a clip, of which the student has not heard enough
 
 
+class Teacher(Protocol):
+    """What a student imitates."""
+
+    @property
+    def features(self) -> Features | None:
+        """Spikes that `values` takes, clip by clip those of the student; None if it takes none."""
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the teacher comes from, for the model's header."""
+
+    def values(self, clips: NDArray[np.int64], copies: NDArray[np.int64], take: Take = ...) -> Tensor:
+        """Return what the teacher says of clips, [vectors, n, D], the last vector at the end of the clip."""
+
+
+def check_student(units: int, directions: int, encoded: Features, student: Features) -> None:
+    """Check that teacher and student hear the same clips, and that the student can say all that the teacher says.
+
+    Args:
+        units: readout units of the student.
+        directions: of the teacher's vectors.
+        encoded: clips as the teacher hears them.
+        student: clips as the student hears them.
+
+    Raises:
+        DataError: too few units, or other clips.
+    """
+    if units < directions:
+        raise DataError(f"the student has {units} readout units, the teacher {directions} directions: give the learner a larger projection")
+    if [clip.key for clip in encoded.clips] != [clip.key for clip in student.clips]:
+        raise DataError("the teacher's clips are not the student's; remove the cache folder and start again")
+
+
 @dataclass(frozen=True)
-class Teacher:
+class EmbeddingTeacher:
     """What the speech embedding says about every clip that priming draws."""
 
     features: Features  # spikes of the `embedding` encoder, clip by clip those of the student
     decoder: Tensor  # [96, channels]
     steps_per_vector: int
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, encoded: Features, encoder: SpikeEncoder, student: Features, units: int) -> "Teacher":
-        """Check that teacher and student hear the same clips, and that the student can say all that the teacher says.
+    def of(cls, encoded: Features, encoder: SpikeEncoder, student: Features, units: int) -> "EmbeddingTeacher":
+        """Check student and teacher against each other, see `check_student`.
 
         Args:
             encoded: clips as the teacher hears them.
@@ -61,12 +97,7 @@ class Teacher:
         Raises:
             DataError: other clips, or too few units.
         """
-        if units < len(encoder.decoder()):
-            raise DataError(
-                f"the student has {units} readout units, the teacher {len(encoder.decoder())} directions: give the learner a larger projection"
-            )
-        if [clip.key for clip in encoded.clips] != [clip.key for clip in student.clips]:
-            raise DataError("the teacher's clips are not the student's; remove the cache folder and start again")
+        check_student(units, len(encoder.decoder()), encoded, student)
         return cls(encoded, torch.from_numpy(encoder.decoder()), round(VECTOR_MS / encoder.step_ms))
 
     def values(self, clips: NDArray[np.int64], copies: NDArray[np.int64], take: Take = Features.take) -> Tensor:
@@ -83,7 +114,7 @@ def imitation_loss(config: LearnerConfig, weights: Weights, heard: Tensor, value
         config: of the student.
         weights: of the student.
         heard: h [T, n, H] of the clips (`snn.features`).
-        values: [V, n, 96] of the teacher, the last at the end of the last step.
+        values: [V, n, D] of the teacher, the last at the end of the last step.
 
     Returns:
         Scalar loss, and the figures for the log: the first term and the mean cosine.
@@ -104,7 +135,7 @@ def distillation_loss(config: LearnerConfig, weights: Weights, x: Tensor, values
         config: of the student.
         weights: of the student.
         x: [T, n, I] its input spikes.
-        values: [V, n, 96] of the teacher.
+        values: [V, n, D] of the teacher.
         target_rate: spikes a step of the feature population.
 
     Returns:

@@ -53,7 +53,7 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         tail, several = (average_tail(loop.learner, weights, workspace.features, background, levels, weight, shots) for shots in (1, SEVERAL))
     clips = workspace.data.words
     provenance: dict[str, Any] = {
-        "configuration": config.model_dump(mode="json", exclude={"data", "out", "cache"}),
+        "configuration": config.model_dump(mode="json", exclude={"data", "out", "cache", "teacher"}),
         "steps": loop.step,
         "history": [asdict(each) for each in loop.history],
         "outer_loop_minutes": round(loop.elapsed_s / 60, 1),
@@ -63,6 +63,8 @@ def save_primed(config: PrimeConfig, loop: "Loop", workspace: Workspace, say: Ca
         "speakers": len({clip.speaker for clip in clips}),
         "validation": {subset: summary.figures() for subset, summary in validate(weights, loop.learner, workspace, config)},
     }
+    if workspace.teacher is not None and workspace.teacher.provenance:
+        provenance["teacher"] = workspace.teacher.provenance
     if origin is not None:
         provenance["origin"] = {"sha256": origin.sha256, "provenance": origin.config.provenance}
     model = ModelConfig(

@@ -147,7 +147,7 @@ class OuterLoop(Loop):
         workspace = self.workspace
         clips = clips_of(drawn) if isinstance(drawn, Task) else drawn
         parts = [(workspace.features, *clips)]
-        if workspace.teacher is not None:
+        if workspace.teacher is not None and workspace.teacher.features is not None:
             parts.append((workspace.teacher.features, *clips))
         if workspace.background is not None and self.config.background and isinstance(drawn, Task):
             parts.append((workspace.background.features, *self._stretches(number, workspace.background.features)))

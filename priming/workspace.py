@@ -18,14 +18,16 @@ from audio.encoder import EmbeddingEncoderConfig, MelEncoderConfig, SpikeEncoder
 from priming.atomic import write_atomically
 from priming.config import PrimeConfig, default_learner
 from priming.corpus import Clip, background_clips, load_many, noise_clips, role_clips
-from priming.distillation import Teacher
+from priming.distillation import EmbeddingTeacher, Teacher
 from priming.episodes import draw_episodes, hearing
 from priming.errors import DataError
 from priming.family import encoded_together, family_clips
 from priming.features import FeatureConfig, Features, encode_features, joined_features
 from priming.fingerprint import fingerprint
+from priming.frame_teacher import FrameTeacher
 from priming.gate import PrimingData
 from priming.model import load_model
+from priming.prototypical import PrimedProtonet, load_protonet
 from priming.sampler import TaskSampler
 from priming.stretches import Stretches, said_in, stretch_clips
 from snn.config import LearnerConfig
@@ -114,8 +116,10 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
         The workspace.
 
     Raises:
-        DataError: unusable data folder.
+        DataError: unusable data folder, or a teacher that does not suit the student.
+        ModelError: no such teacher.
     """
+    network = None if config.teacher is None else load_protonet(config.teacher)  # one that cannot be read is found out now
     data = collect(config, say)
     family = len({clip.word for clip in data.words})
     speakers = len({clip.speaker for clip in data.words})
@@ -138,7 +142,7 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
     if config.left_out:
         validation[LEFT_OUT] = _left_out(config, features)
     learner = default_learner(config.encoder, encoder.channels, encoder.step_ms, config.cell)
-    teacher = _teach(config, data, features, (config.learner or learner).projection, say) if config.distil_share else None
+    teacher = _teach(config, network, data, features, (config.learner or learner).projection, say) if config.distil_share else None
     whitens = config.whitening > 0 and config.asked(config.learner or learner).metric
     background = _encode_background(config, data, encoder, say) if config.background or whitens else None
     return Workspace(data, encoder, features, sampler, validation, learner, teacher, background)
@@ -169,12 +173,15 @@ def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEnc
     return Stretches(encoded, said_in([*encoded.clips]))
 
 
-def _teach(config: PrimeConfig, data: PrimingData, student: Features, units: int, say: Say) -> Teacher:
-    """Let the speech embedding hear the family."""
+def _teach(config: PrimeConfig, network: PrimedProtonet | None, data: PrimingData, student: Features, units: int, say: Say) -> Teacher:
+    """Let the teacher hear the family: a network that was primed on it, or the speech embedding."""
+    if network is not None:
+        heard, _ = encode_family(config, data, network.encoder, say)
+        return FrameTeacher(network, heard, student, units)
     hearing_as = config.model_copy(update={"encoder": "embedding"})
     encoder = _fit(hearing_as, data)
     features, _ = encode_family(hearing_as, data, encoder, say)
-    return Teacher.of(features, encoder, student, units)
+    return EmbeddingTeacher.of(features, encoder, student, units)
 
 
 def validation_ways(clips: Sequence[Clip]) -> int:

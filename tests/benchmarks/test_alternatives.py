@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -19,12 +20,16 @@ from alternatives.features import PerSound
 from alternatives.network import Learner, Network, nothing
 from alternatives.protocol import Alternative, Settings
 from alternatives.prototype import Prototypes
+from alternatives.prototypical import PrimedPrototypes
 from alternatives.rounding import rounded
 from alternatives.warping import path_cost
+from priming.analog import log_mel_constants
 from priming.episodes import AFTER_S, BEFORE_S
+from priming.errors import ModelError
 from priming.evaluation import Utterance
 from priming.metrics import summarise
 from priming.model import PrimedModel
+from priming.prototypical import Protonet, default_config, save_protonet
 
 Say = Callable[[tuple[int, ...], int], Utterance]
 WORDS = [(0, 3, 1), (4, 2), (1, 5, 0)]  # syllables that share no order
@@ -198,3 +203,10 @@ def test_efficientword_net_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "eff_word_net", None)
     with pytest.raises(UnavailableError, match="pip install"):
         EfficientWordNet()
+
+
+def test_a_prototypical_network_larger_than_the_comparison_allows_is_refused(tmp_path: Path) -> None:
+    config = default_config("log-mel", 1760.0).model_copy(update={"widths": (28, 40, 56, 90)})
+    save_protonet(tmp_path / "net.safetensors", config, Protonet(config).state_dict(), log_mel_constants())
+    with pytest.raises(ModelError, match="allows 200000"):
+        PrimedPrototypes(tmp_path / "net.safetensors")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from alternatives.analog import AnalogEncoder, log_mel_constants
-from alternatives.prototypical import default_config, load_protonet
+from priming.analog import AnalogEncoder, log_mel_constants
 from priming.config import PrimeConfig
 from priming.errors import ModelError
 from priming.features import Features
+from priming.prototypical import default_config, load_protonet
 from priming.sampler import TaskSampler
 from priming.workspace import collect, encode_family
 

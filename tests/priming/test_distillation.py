@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from audio.speech_embedding import DIMENSIONS, EmbeddingStream
 from priming.config import PrimeConfig
 from priming.corpus import load
-from priming.distillation import Teacher, distillation_loss, draw_clips
+from priming.distillation import EmbeddingTeacher, distillation_loss, draw_clips
 from priming.episodes import hearing
 from priming.errors import DataError
 from priming.loop import StepReport
@@ -46,8 +46,8 @@ def workspace(make: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Wor
     return open_workspace(make(tmp_path_factory.mktemp("unused") / "m.safetensors"), lambda line: None)
 
 
-def teacher_of(workspace: Workspace) -> Teacher:
-    assert workspace.teacher is not None
+def teacher_of(workspace: Workspace) -> EmbeddingTeacher:
+    assert isinstance(workspace.teacher, EmbeddingTeacher)
     return workspace.teacher
 
 
@@ -151,9 +151,9 @@ def test_other_clips_and_too_few_units_are_refused(workspace: Workspace) -> None
     teacher, student = teacher_of(workspace), workspace.features
     encoder: Any = type("Encoder", (), {"decoder": lambda self: np.zeros((DIMENSIONS, 576), np.float32), "step_ms": 40.0})()
     with pytest.raises(DataError, match="not the student's"):
-        Teacher.of(replace(teacher.features, clips=teacher.features.clips[1:]), encoder, student, DIMENSIONS)
+        EmbeddingTeacher.of(replace(teacher.features, clips=teacher.features.clips[1:]), encoder, student, DIMENSIONS)
     with pytest.raises(DataError, match="80 readout units"):
-        Teacher.of(teacher.features, encoder, student, 80)
+        EmbeddingTeacher.of(teacher.features, encoder, student, 80)
 
 
 @pytest.mark.parametrize(

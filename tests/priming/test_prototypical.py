@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from alternatives.analog import RANGES, AnalogConfig, AnalogEncoder, log_mel_constants, values
-from alternatives.prototypical import MOST_PARAMETERS, Protonet, default_config, load_protonet, parameters, save_protonet
 from audio.embedding_encoder import fit_embedding_constants
 from audio.mel import MelEncoderConfig, MelStream
 from audio.speech_embedding import EmbeddingStream
+from priming.analog import RANGES, AnalogConfig, AnalogEncoder, log_mel_constants, values
 from priming.errors import ModelError
+from priming.prototypical import MOST_PARAMETERS, Protonet, default_config, load_protonet, parameters, save_protonet
 
 CLIP_MS = 1760.0
 NOISE = (0.1 * np.random.default_rng(0).standard_normal(20_000)).astype(np.float32)
@@ -81,12 +81,6 @@ def test_a_file_gives_back_the_network(tmp_path: Path, mel: AnalogEncoder) -> No
         expected = network(torch.from_numpy(padded)[None])[0].numpy()
     assert vector == pytest.approx(expected, abs=1e-6)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
-
-
-def test_a_larger_network_is_refused(tmp_path: Path, mel: AnalogEncoder) -> None:
-    path, _ = written(tmp_path, mel, widths=(28, 40, 56, 90))
-    with pytest.raises(ModelError, match="allows 200000"):
-        load_protonet(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 40, None])
