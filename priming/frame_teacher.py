@@ -5,9 +5,10 @@ listener can follow. What the student is to say at a frame k is what could have 
 
 .. math:: v_k = R\, W \Big(\tfrac{1}{n} \sum_{j=l}^{l+n-1} f_{k-j} - m\Big), \qquad n = 10,\ l = 2
 
-with m and W the mean and the soft whitening of such means over the family, as the speech embedding is whitened before it is coded
-(`audio.embedding_encoder`), and R a fixed rotation, so that all directions have like variance. Frames are divided by their mean norm in the clip, as
-clip vectors are by theirs. Compared at a few delays these vectors tell words apart better than the clip vectors of the network itself.
+(fewer at the beginning of a clip), with m and W the mean and the soft whitening of such means over the family, as the speech embedding is whitened
+before it is coded (`audio.embedding_encoder`), and R a fixed rotation, so that all directions have like variance. Frames are divided by their mean
+norm in the clip, as clip vectors are by theirs. Compared at a few delays these vectors tell words apart better than the clip vectors of the network
+itself.
 """
 
 import math
@@ -56,7 +57,7 @@ class FrameTeacher:
         count, copies = len(encoded.clips), encoded.chunks[0].shape[1]
         said = [np.stack([_means(network, encoded, clips, copy) for copy in range(copies)], 1) for clips in _groups(count)]
         self._vectors = np.concatenate(said)  # [clips, copies, V, D]
-        mean, transform = _whitening(self._vectors[::FITTED_EVERY, 0].astype(np.float64).reshape(-1, config.widths[-1]))
+        mean, transform = _whitening(self._vectors[::FITTED_EVERY, 0, LATE_FRAMES:].astype(np.float64).reshape(-1, config.widths[-1]))
         scale = DECODER_GAIN / math.sqrt(config.widths[-1])
         for part in np.array_split(self._vectors, math.ceil(count / AT_ONCE)):
             part[:] = scale * ((part.astype(np.float64) - mean) @ transform)
@@ -78,7 +79,8 @@ def _means(network: PrimedProtonet, encoded: Features, clips: NDArray[np.int64],
     frames = network.network.eval().frames(torch.from_numpy(heard)).double()
     frames = frames / frames.norm(dim=2, keepdim=True).mean(1, keepdim=True).clamp_min(1e-6)
     total = torch.nn.functional.pad(frames, (0, 0, FRAMES + LATE_FRAMES, 0)).cumsum(1)
-    means = (total[:, FRAMES:-LATE_FRAMES] - total[:, : -FRAMES - LATE_FRAMES]) / FRAMES
+    there = (torch.arange(frames.shape[1]) + 1 - LATE_FRAMES).clamp(1, FRAMES)  # a clip begins anywhere: nothing may tell how long ago
+    means = (total[:, FRAMES:-LATE_FRAMES] - total[:, : -FRAMES - LATE_FRAMES]) / there[:, None]
     found: NDArray[np.float16] = means.numpy().astype(np.float16)
     return found
 

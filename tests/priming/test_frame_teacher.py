@@ -80,9 +80,8 @@ def means(primed: PrimedProtonet, encoded: Features, clip: int, copy: int) -> ND
     frames = primed.network.eval().frames(heard)[0].numpy().astype(np.float64)
     frames /= np.linalg.norm(frames, axis=1).mean()
     found = np.zeros_like(frames)
-    for k in range(len(frames)):
-        for j in range(LATE_FRAMES, LATE_FRAMES + FRAMES):
-            found[k] += frames[k - j] / FRAMES if k >= j else 0.0
+    for k in range(LATE_FRAMES, len(frames)):
+        found[k] = np.mean([frames[k - j] for j in range(LATE_FRAMES, LATE_FRAMES + FRAMES) if k >= j], axis=0)
     return found
 
 
@@ -92,7 +91,7 @@ def test_a_vector_holds_what_was_heard_before_it(workspace: Workspace, encoded: 
     clips, copies = np.array([0, 3, 4, 9, 11]), np.array([0, 1, 0, 1, 1])
     said = teacher.values(clips, copies).numpy()
     assert said.shape == (13, 5, WIDTH)  # 1040 ms, a vector every 80 ms
-    fitted = np.concatenate([means(primed, encoded, clip, 0) for clip in range(0, len(encoded.clips), 13)])
+    fitted = np.concatenate([means(primed, encoded, clip, 0)[LATE_FRAMES:] for clip in range(0, len(encoded.clips), 13)])
     unwhitened = np.linalg.pinv(np.cov(fitted.T) + SOFTNESS * np.cov(fitted.T).trace() / WIDTH * np.eye(WIDTH))
     scale = DECODER_GAIN / np.sqrt(WIDTH)
     centred = np.stack([means(primed, encoded, clip, copy) for clip, copy in zip(clips, copies, strict=True)], 1) - fitted.mean(0)
@@ -104,7 +103,7 @@ def test_a_vector_holds_what_was_heard_before_it(workspace: Workspace, encoded: 
 def test_vectors_are_of_the_size_at_which_the_readout_starts(workspace: Workspace) -> None:
     assert workspace.teacher is not None
     clips = np.arange(0, len(workspace.features.clips), 13)
-    said = workspace.teacher.values(clips, np.zeros(len(clips), np.int64))
+    said = workspace.teacher.values(clips, np.zeros(len(clips), np.int64))[LATE_FRAMES:]
     assert 0.2 * DECODER_GAIN < float(said.square().sum(-1).mean().sqrt()) < DECODER_GAIN
     assert float(said.mean((0, 1)).abs().max()) < 0.01
 
