@@ -44,6 +44,7 @@ def test_bad_options_of_prime_are_refused(cli: Cli, tmp_path: Path, options: lis
         (["prime", "--out", "m"], "--data and --out are needed"),
         (["prime", "--data", ".", "--out", "m", "--steps", "1", "--set", "eprop_ways=1"], "--set eprop_ways=1: Input should be greater than 1"),
         (["prime", "--data", ".", "--out", "m", "--steps", "1", "--inner", "bptt"], "belong to theta 'init'"),
+        (["prime", "--data", ".", "--out", "m", "--steps", "1", "--encoder", "mel", "--teacher", "net"], "add --distil SHARE"),
         (["prime", "--compare", "embedding", "nobody"], "no model 'nobody'"),
     ],
 )
