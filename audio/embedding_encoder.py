@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from audio.errors import AudioError
 from audio.speech_embedding import DIMENSIONS, HOP, SHA256, EmbeddingStream
+from audio.whitening import soft_whitening
 
 SOFTNESS = 0.05  # share of the mean eigenvalue that is added to each
 ROWS = 2_048  # vectors that are whitened together: the intermediate results stay in the cache
@@ -92,10 +93,7 @@ def fit_embedding_constants(batches: Iterable[NDArray[np.float32]], seed: int = 
         raise AudioError(f"{count} embedding vectors are too few to fit the encoder: give it at least a minute of speech")
     mean = total / count
     covariance = (products - count * np.outer(mean, mean)) / (count - 1)
-    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
-    softened = np.maximum(eigenvalues, 0.0) + SOFTNESS * eigenvalues.mean()
-    rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((DIMENSIONS, DIMENSIONS)))[0]
-    transform = (eigenvectors / np.sqrt(softened)) @ rotation
+    transform = soft_whitening(covariance, SOFTNESS, seed)
     scale = np.sqrt(np.diag(transform.T @ covariance @ transform))
     return {"mean": mean.astype(np.float32), "transform": transform.astype(np.float32), "scale": scale.astype(np.float32)}
 

@@ -206,6 +206,7 @@ def prime(
     model: Annotated[str, typer.Option(help="primed model whose constants whiten the embedding")] = "embedding",
     seed: Annotated[int, typer.Option(help="of every draw")] = 0,
     sources: Annotated[str, typer.Option(help="of words, as `app prime` takes them")] = "commands,aligned",
+    left_out: Annotated[str, typer.Option(help="words of the family that no task has, with commas between them")] = "",
     cache: Annotated[Path | None, typer.Option(help="folder for what is computed once [default: the user's cache]")] = None,
     resume: Annotated[bool, typer.Option(help="go on from the checkpoint")] = False,
 ) -> None:
@@ -224,6 +225,7 @@ def prime(
                     "seed": seed,
                     "cache": cache,
                     "sources": sources,
+                    "left_out": left_out,
                 }
             )
         except ValidationError as error:

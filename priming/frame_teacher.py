@@ -6,7 +6,7 @@ listener can follow. What the student is to say at a frame k is what could have 
 .. math:: v_k = R\, W \Big(\tfrac{1}{n} \sum_{j=l}^{l+n-1} f_{k-j} - m\Big), \qquad n = 10,\ l = 2
 
 (fewer at the beginning of a clip), with m and W the mean and the soft whitening of such means over the family, as the speech embedding is whitened
-before it is coded (`audio.embedding_encoder`), and R a fixed rotation, so that all directions have like variance. Frames are divided by their mean
+before it is coded (`audio.whitening`), and R a fixed rotation, so that all directions have like variance. Frames are divided by their mean
 norm in the clip, as clip vectors are by theirs. Compared at a few delays these vectors tell words apart better than the clip vectors of the network
 itself.
 """
@@ -19,15 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audio.whitening import soft_whitening
 from priming.analog import values
-from priming.distillation import VECTOR_MS, Take, check_student
+from priming.distillation import BLIND_VECTORS, VECTOR_MS, Take, check_student
 from priming.errors import DataError
 from priming.features import Features
 from priming.prototypical import PrimedProtonet
 from snn.initialise import DECODER_GAIN
 
 FRAMES = 10  # n: averaged
-LATE_FRAMES = 2  # l: a frame hears some of what follows it, so a student may answer a little later
+LATE_FRAMES = BLIND_VECTORS  # l: a frame hears some of what follows it, so a student may answer a little later; until then nothing is compared
 SOFTNESS = 0.3  # of the mean eigenvalue, added to every one
 FITTED_EVERY = 13  # clip of the family that the whitening is fitted on
 AT_ONCE = 256  # clips
@@ -54,22 +55,20 @@ class FrameTeacher:
             raise DataError(f"a teacher of mel hears log-mel bands and has a frame every {VECTOR_MS:g} ms: prime one with --input mel")
         check_student(units, config.widths[-1], encoded, student)
         self.provenance: dict[str, Any] = {"sha256": network.sha256, "provenance": config.provenance}
-        count, copies = len(encoded.clips), encoded.chunks[0].shape[1]
-        said = [np.stack([_means(network, encoded, clips, copy) for copy in range(copies)], 1) for clips in _groups(count)]
+        copies = encoded.chunks[0].shape[1]
+        groups = np.array_split(np.arange(len(encoded.clips)), math.ceil(len(encoded.clips) / AT_ONCE))
+        said = [np.stack([_means(network, encoded, clips, copy) for copy in range(copies)], 1) for clips in groups]
         self._vectors = np.concatenate(said)  # [clips, copies, V, D]
-        mean, transform = _whitening(self._vectors[::FITTED_EVERY, 0, LATE_FRAMES:].astype(np.float64).reshape(-1, config.widths[-1]))
+        fitted = self._vectors[::FITTED_EVERY, 0, LATE_FRAMES:].astype(np.float64).reshape(-1, config.widths[-1])
+        mean, transform = fitted.mean(0), soft_whitening(np.cov(fitted.T), SOFTNESS)
         scale = DECODER_GAIN / math.sqrt(config.widths[-1])
-        for part in np.array_split(self._vectors, math.ceil(count / AT_ONCE)):
-            part[:] = scale * ((part.astype(np.float64) - mean) @ transform)
+        for clips in groups:
+            self._vectors[clips] = scale * ((self._vectors[clips].astype(np.float64) - mean) @ transform)
 
     def values(self, clips: NDArray[np.int64], copies: NDArray[np.int64], take: Take = Features.take) -> Tensor:
         """Return what the teacher says, [V, n, D]; there is nothing to `take`."""
         del take
         return torch.from_numpy(self._vectors[clips, copies].astype(np.float32)).transpose(0, 1)
-
-
-def _groups(count: int) -> list[NDArray[np.int64]]:
-    return [np.arange(first, min(count, first + AT_ONCE)) for first in range(0, count, AT_ONCE)]
 
 
 @torch.no_grad()
@@ -83,11 +82,3 @@ def _means(network: PrimedProtonet, encoded: Features, clips: NDArray[np.int64],
     means = (total[:, FRAMES:-LATE_FRAMES] - total[:, : -FRAMES - LATE_FRAMES]) / there[:, None]
     found: NDArray[np.float16] = means.numpy().astype(np.float16)
     return found
-
-
-def _whitening(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return m [D] and (R W) transposed, [D, D], of vectors [n, D]."""
-    mean = vectors.mean(0)
-    variances, axes = np.linalg.eigh(np.cov((vectors - mean).T))
-    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal(axes.shape))
-    return mean, axes / np.sqrt(variances + SOFTNESS * variances.mean()) @ rotation

@@ -26,7 +26,7 @@ from priming.atomic import write_atomically
 from priming.errors import ModelError
 from priming.features import last_steps
 
-MOST_PARAMETERS = 200_000
+MOST_PARAMETERS = 200_000  # that the comparison allows
 HEADER = "sayonce-protonet"
 TEMPERATURE = 10.0  # kappa at the start; learned
 

@@ -119,7 +119,7 @@ def open_workspace(config: PrimeConfig, say: Say) -> Workspace:
         DataError: unusable data folder, or a teacher that does not suit the student.
         ModelError: no such teacher.
     """
-    network = None if config.teacher is None else load_protonet(config.teacher)  # one that cannot be read is found out now
+    network = None if config.teacher is None else _teaching_network(config)  # one that does not do is found out now
     data = collect(config, say)
     family = len({clip.word for clip in data.words})
     speakers = len({clip.speaker for clip in data.words})
@@ -171,6 +171,21 @@ def _encode_background(config: PrimeConfig, data: PrimingData, encoder: SpikeEnc
     kept = FeatureConfig(steps=round(config.clip_ms / encoder.step_ms), copies=config.copies, seed=config.encoding_seed)
     encoded = encode_features(clips, encoder, kept, cache_folder(config), data, progress=_every_tenth(say, "background"), words=False)
     return Stretches(encoded, said_in([*encoded.clips]))
+
+
+def _teaching_network(config: PrimeConfig) -> PrimedProtonet:
+    """Read the teacher.
+
+    Raises:
+        DataError: it was primed on words that this run leaves out.
+        ModelError: no such teacher.
+    """
+    assert config.teacher is not None
+    network = load_protonet(config.teacher)
+    known = set(config.left_out) - set(network.config.provenance.get("configuration", {}).get("left_out", ()))
+    if known:
+        raise DataError(f"the teacher was primed on words that left_out names: {', '.join(sorted(known))}; prime one with --left-out")
+    return network
 
 
 def _teach(config: PrimeConfig, network: PrimedProtonet | None, data: PrimingData, student: Features, units: int, say: Say) -> Teacher:

@@ -75,11 +75,12 @@ def prime(*arguments: object) -> SimpleNamespace:
 
 def test_the_command_writes_a_network_that_the_comparison_reads(corpus: Path, tmp_path: Path, cache: Path) -> None:
     out = tmp_path / "net.safetensors"
-    found = prime("--data", corpus, "--out", out, "--steps", 2, "--cache", cache)
+    found = prime("--data", corpus, "--out", out, "--steps", 2, "--cache", cache, "--left-out", "two,six")
     assert found.code == 0, found.told
     assert "validation" in found.told
     provenance = load_protonet(out).config.provenance
     assert provenance["steps"] == 2
+    assert provenance["configuration"]["left_out"] == ["two", "six"]
     assert 0 <= provenance["validation"]["accuracy"] <= 1
     assert (tmp_path / "net.run" / "checkpoint.safetensors").is_file()
 

@@ -92,11 +92,11 @@ def test_a_vector_holds_what_was_heard_before_it(workspace: Workspace, encoded: 
     said = teacher.values(clips, copies).numpy()
     assert said.shape == (13, 5, WIDTH)  # 1040 ms, a vector every 80 ms
     fitted = np.concatenate([means(primed, encoded, clip, 0)[LATE_FRAMES:] for clip in range(0, len(encoded.clips), 13)])
-    unwhitened = np.linalg.pinv(np.cov(fitted.T) + SOFTNESS * np.cov(fitted.T).trace() / WIDTH * np.eye(WIDTH))
+    precision = np.linalg.inv(np.cov(fitted.T) + SOFTNESS * np.cov(fitted.T).trace() / WIDTH * np.eye(WIDTH))
     scale = DECODER_GAIN / np.sqrt(WIDTH)
     centred = np.stack([means(primed, encoded, clip, copy) for clip, copy in zip(clips, copies, strict=True)], 1) - fitted.mean(0)
-    # The rotation drops out of products: <v, v'> = scale^2 (x - m)' (C + s I)^-1 (x' - m).
-    expected = scale**2 * np.einsum("vnd,de,vme->vnm", centred, unwhitened, centred)
+    # The rotation drops out of products (of half-precision vectors): <v, v'> = scale^2 (x - m)' (C + s I)^-1 (x' - m).
+    expected = scale**2 * np.einsum("vnd,de,vme->vnm", centred, precision, centred)
     np.testing.assert_allclose(np.einsum("vnd,vmd->vnm", said, said), expected, atol=0.02 * np.abs(expected).max())
 
 
@@ -150,6 +150,17 @@ def test_a_missing_teacher_is_told_before_anything_is_encoded(make: MakeConfig, 
     with pytest.raises(ModelError, match="no prototypical network"):
         open_workspace(make(tmp_path / "m.safetensors", teacher=tmp_path / "nobody.safetensors"), told.append)
     assert not told
+
+
+def test_a_teacher_that_knows_the_left_out_words_is_refused(make: MakeConfig, workspace: Workspace, network: Path, tmp_path: Path) -> None:
+    words = sorted({clip.word for clip in workspace.features.clips})[:3]
+    config = make(tmp_path / "m.safetensors", left_out=tuple(words))
+    with pytest.raises(DataError, match=f"left_out names: {', '.join(words)}"):
+        open_workspace(config, lambda line: None)
+    primed = load_protonet(network)
+    blind = primed.config.model_copy(update={"provenance": {"configuration": {"left_out": words}}})
+    save_protonet(tmp_path / "blind.safetensors", blind, primed.network.state_dict(), primed.encoder.constants)
+    assert open_workspace(config.model_copy(update={"teacher": tmp_path / "blind.safetensors"}), lambda line: None).teacher is not None
 
 
 def test_a_teacher_without_distillation_is_refused(make: MakeConfig, tmp_path: Path) -> None:
