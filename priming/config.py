@@ -221,4 +221,4 @@ def default_learner(encoder: str, inputs: int, step_ms: float, cell: CellName | 
         return LearnerConfig(inputs=inputs, step_ms=step_ms, cell=cell or "alif", metric=True)
     # Cells that adapt below threshold learn better on bare mel bands.
     slots = (0.0, 160.0, 320.0, 480.0, 640.0)
-    return LearnerConfig(inputs=inputs, step_ms=step_ms, cell=cell or "adlif", features=(256, 256), readout_tau_ms=100.0, delays_ms=slots)
+    return LearnerConfig(inputs=inputs, step_ms=step_ms, cell=cell or "adlif", features=(384, 384), readout_tau_ms=100.0, delays_ms=slots)

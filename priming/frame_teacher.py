@@ -3,7 +3,7 @@ r"""A teacher that was primed on the same recordings: the frames of a prototypic
 A convolutional network is primed in minutes for what a spiking one needs hours for, but its clip vector is a mean over the whole clip, which no
 listener can follow. What the student is to say at a frame k is what could have been heard by then, the mean of earlier frames f of the last block,
 
-.. math:: v_k = R\, W \Big(\tfrac{1}{n} \sum_{j=l}^{l+n-1} f_{k-j} - m\Big), \qquad n = 10,\ l = 2
+.. math:: v_k = R\, W \Big(\tfrac{1}{n} \sum_{j=l}^{l+n-1} f_{k-j} - m\Big), \qquad n = 4,\ l = 1
 
 (fewer at the beginning of a clip), with m and W the mean and the soft whitening of such means over the family, as the speech embedding is whitened
 before it is coded (`audio.whitening`), and R a fixed rotation, so that all directions have like variance. Frames are divided by their mean
@@ -21,14 +21,14 @@ from torch import Tensor
 
 from audio.whitening import soft_whitening
 from priming.analog import values
-from priming.distillation import BLIND_VECTORS, VECTOR_MS, Take, check_student
+from priming.distillation import VECTOR_MS, Take, check_student
 from priming.errors import DataError
 from priming.features import Features
 from priming.prototypical import PrimedProtonet
 from snn.initialise import DECODER_GAIN
 
-FRAMES = 10  # n: averaged
-LATE_FRAMES = BLIND_VECTORS  # l: a frame hears some of what follows it, so a student may answer a little later; until then nothing is compared
+FRAMES = 4  # n: averaged; a student that is to remember longer means, or to say them later, learns them worse
+LATE_FRAMES = 1  # l: a frame hears some of what follows it, so a student may answer a little later
 SOFTNESS = 0.3  # of the mean eigenvalue, added to every one
 FITTED_EVERY = 13  # clip of the family that the whitening is fitted on
 AT_ONCE = 256  # clips
