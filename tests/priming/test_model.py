@@ -92,6 +92,13 @@ def test_tails_are_kept_and_an_older_file_has_none_of_several_utterances(written
     assert (load_model(written).config.tail, load_model(written).config.tail_several) == (one, None)
 
 
+@pytest.mark.parametrize("name", built_in_models())
+def test_a_shipped_model_fits_a_board(name: str) -> None:
+    learner = load_model(name).config.learner
+    assert learner.neurons <= 512  # that learn a word
+    assert sum(learner.features) + learner.neurons + learner.lsg_neurons + learner.projection <= 1024  # all, readout units among them
+
+
 def test_built_in_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BUILT_IN", tmp_path)
     for name in ("mel", "embedding"):
