@@ -32,6 +32,7 @@ RETRY_SECONDS = 1.0  # between two attempts to open a device that is gone
 TICK_SECONDS = 0.1  # how often a reader that can wait for a device gets to do something else meanwhile
 RATES = (48_000, 44_100, 16_000, 32_000, 96_000, 192_000, 8_000)  # Hz, tried in this order where a device refuses its own default
 BUSY = -9985  # PortAudio's code of a device that another program holds
+ATTEMPT = "microphone"  # name of the thread that tries to open a device again
 NOTHING = np.zeros(0, np.float32)
 
 
@@ -146,6 +147,7 @@ class Microphone:
         self._stream: Any = None
         self._format = _Format(SAMPLE_RATE, 1, "float32")
         self._attempt: threading.Thread | None = None
+        self._left = False
         self.device: InputDevice | None = None
         self.overflows = 0
         self.lost = False
@@ -161,13 +163,22 @@ class Microphone:
         Raises:
             AudioError: PortAudio is missing, no such device, or the device refuses.
         """
-        self._open(_choose(self._wanted))
+        self._left = False
+        try:
+            self._open(_choose(self._wanted))
+        except BaseException:  # Ctrl-C too, and nobody leaves what was not entered
+            self._close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop recording and release the device."""
-        if self._attempt is None or not self._attempt.is_alive():  # else the sound system hangs, and so would this
-            self._close()
+        self._left = True
+        if self._attempt is not None:
+            self._attempt.join(TICK_SECONDS)
+            if self._attempt.is_alive():  # the sound system hangs, and so would this; the attempt closes what it opens
+                return
+        self._close()
 
     def _open(self, device: InputDevice) -> None:
         """Open a device in the first format that it takes."""
@@ -271,7 +282,7 @@ class Microphone:
         self.lost = True
         log.warning("the microphone %r is gone; waiting until it comes back", gone.name)
         while True:
-            self._attempt = threading.Thread(target=self._try_again, args=(gone,), daemon=True)
+            self._attempt = threading.Thread(target=self._try_again, args=(gone,), name=ATTEMPT, daemon=True)
             self._attempt.start()
             while self._attempt.is_alive():
                 yield NOTHING
@@ -297,9 +308,12 @@ class Microphone:
             self._close()
             portaudio._terminate()
             portaudio._initialize()
-            self._open(_choose(None) if self._wanted is None else _same_again(gone))
+            if not self._left:
+                self._open(_choose(None) if self._wanted is None else _same_again(gone))
         except Exception:  # not there yet, in one of many ways; the next attempt tells
-            self._stream = None
+            self._close()
+        if self._left:  # meanwhile, and nobody else closes the stream: PortAudio would call functions that are gone
+            self._close()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from audio.errors import AudioError
-from audio.microphone import LOST_SECONDS, InputDevice, Microphone, list_devices, measure_level
+from audio.microphone import ATTEMPT, LOST_SECONDS, InputDevice, Microphone, list_devices, measure_level
 
 
 def correlation(recorded: np.ndarray, played: np.ndarray) -> float:
@@ -88,6 +88,7 @@ class FakePortAudio:
         self.busy = False
         self.tried: list[tuple[int, str, int]] = []
         self.starts = 0  # how often it was started afresh
+        self.open = 0  # streams
         self.stream: Any = None
 
     def query_devices(self) -> list[dict[str, Any]]:
@@ -104,16 +105,17 @@ class FakePortAudio:
         if options["dtype"] not in self.dtypes:
             raise self.PortAudioError("Error opening InputStream: Sample format not supported", -9994)
         self.options = options
+        self.open += 1
         return self
 
     def start(self) -> None:
         pass
 
     def close(self, ignore_errors: bool = False) -> None:
-        pass
+        self.open = max(0, self.open - 1)
 
     def _terminate(self) -> None:
-        pass
+        self.open = 0
 
     def _initialize(self) -> None:
         self.starts += 1
@@ -295,16 +297,38 @@ def test_a_device_that_opens_and_stays_silent_is_not_back(fake: FakePortAudio, c
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_sound_system_that_hangs_does_not_hold_up_the_reader(fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["close", "_terminate", "_initialize", "query_devices", "InputStream", "start"])
+def test_a_sound_system_that_hangs_does_not_hold_up_the_reader(fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     released = threading.Event()
     with Microphone(reconnect=True) as microphone:
-        monkeypatch.setattr(fake, "close", lambda ignore_errors: released.wait(60))
+        then = getattr(fake, step)
+
+        def hang(*arguments: Any, **options: Any) -> Any:
+            assert released.wait(60)
+            return then(*arguments, **options)
+
+        monkeypatch.setattr(fake, step, hang)
         blocks = iter(microphone)
         fake.options["finished_callback"]()
         for _ in range(20):
             assert len(next(blocks)) == 0
         assert microphone.lost
-    released.set()  # leaving did not wait for it
+        attempt = next(thread for thread in threading.enumerate() if thread.name == ATTEMPT)
+    assert attempt.is_alive()  # leaving did not wait for it
+    released.set()
+    attempt.join(60)
+    assert not attempt.is_alive()
+    assert fake.open == 0  # nobody is left to close what it opened: PortAudio would call functions that are gone
+
+
+def test_ctrl_c_while_the_device_opens_leaves_nothing_open(fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), Microphone():
+        pass
+    assert fake.open == 0
 
 
 def test_levels_are_measured(fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch) -> None:
