@@ -11,6 +11,7 @@ the same step of the optimiser. Rank 0 leads: it alone validates, speaks, and wr
 A process that dies makes torchrun start all of them again (`--max-restarts`), which go on from the last checkpoint.
 """
 
+import importlib
 import os
 import socket
 import time
@@ -126,6 +127,9 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
     if not dist.is_torchelastic_launched():
         yield Ranks()
         return
+    # Its functions take the group that there is when they are defined as the default of an argument. Loaded later, by the first optimiser, they would
+    # keep the group and its threads after destroy_process_group; one that still holds a tensor when Python ends makes the process abort.
+    importlib.import_module("torch.distributed.nn.functional")
     local = int(os.environ["LOCAL_RANK"])
     if device == "cuda":
         if local >= torch.cuda.device_count():
