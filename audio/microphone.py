@@ -164,11 +164,7 @@ class Microphone:
             AudioError: PortAudio is missing, no such device, or the device refuses.
         """
         self._left = False
-        try:
-            self._open(_choose(self._wanted))
-        except BaseException:  # Ctrl-C too, and nobody leaves what was not entered
-            self._close()
-            raise
+        self._open(_choose(self._wanted))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -198,8 +194,10 @@ class Microphone:
                     finished_callback=self._ender(blocks),
                 )
                 self._stream.start()
-            except portaudio.PortAudioError as error:
+            except BaseException as error:
                 self._close()
+                if not isinstance(error, portaudio.PortAudioError):  # Ctrl-C, for one: nobody leaves what was not entered
+                    raise
                 reasons.append(str(error))
                 if BUSY in error.args:
                     raise AudioError(f"the microphone {device.name!r} is busy: close the program that uses it, or choose another") from None
@@ -310,8 +308,8 @@ class Microphone:
             portaudio._initialize()
             if not self._left:
                 self._open(_choose(None) if self._wanted is None else _same_again(gone))
-        except Exception:  # not there yet, in one of many ways; the next attempt tells
-            self._close()
+        except Exception as error:  # not there yet, in one of many ways; the next attempt tells
+            log.debug("the microphone %r did not open: %s", gone.name, error)
         if self._left:  # meanwhile, and nobody else closes the stream: PortAudio would call functions that are gone
             self._close()
 

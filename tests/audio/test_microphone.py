@@ -112,7 +112,7 @@ class FakePortAudio:
         pass
 
     def close(self, ignore_errors: bool = False) -> None:
-        self.open = max(0, self.open - 1)
+        self.open -= 1
 
     def _terminate(self) -> None:
         self.open = 0
